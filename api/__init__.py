@@ -1,0 +1,1 @@
+"""The edges: HTTP, terminal, and the wiring that joins the other packages."""

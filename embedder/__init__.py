@@ -1,0 +1,1 @@
+"""Pixels to unit vectors: decoding, detection, alignment, quality, embedding, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Vectors to neighbours, and the durable records that every index is rebuilt from."""

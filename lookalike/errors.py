@@ -1,0 +1,170 @@
+"""The whole exception tree; each error has a stable code, and only api/errors.py knows status codes.
+
+LookalikeError
+├ InvalidInput            invalid_input
+│  ├ UnsupportedImage     unsupported_image       not JPEG, PNG or WebP, damaged, animated
+│  ├ ImageTooLarge        image_too_large         bytes, pixels, faces or pictures beyond a limit
+│  ├ ImageTooSmall        image_too_small
+│  ├ FaceNotFound         face_not_found
+│  ├ AllRejected          all_samples_rejected    carries the reasons per picture
+│  └ ModelNotAvailable    model_not_available
+├ Unauthenticated         unauthenticated
+├ PermissionDenied        permission_denied
+├ NotFound                not_found
+│  ├ CollectionNotFound   collection_not_found
+│  ├ SubjectNotFound      subject_not_found
+│  ├ SampleNotFound       sample_not_found
+│  ├ KeyNotFound          api_key_not_found
+│  └ JobNotFound          job_not_found
+├ Conflict                conflict
+│  ├ CollectionExists     collection_exists
+│  ├ SpaceMismatch        space_mismatch
+│  ├ IdempotencyMismatch  idempotency_mismatch
+│  └ NotCalibratable      not_calibratable        too few subjects to learn from
+├ Overloaded              overloaded
+├ StorageFull             storage_full
+├ IndexUnavailable        index_unavailable
+├ StorageUnavailable      storage_unavailable
+└ Unsafe                  unsafe                  the service refuses to go on
+   ├ TamperedData         tampered_data
+   ├ KeyUnavailable       key_unavailable         the root key is missing, wrong or unreadable
+   ├ BadSettings          bad_settings
+   ├ DataTooNew           data_too_new
+   └ BadModel             bad_model               a model file is missing or not the one that was pinned
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LookalikeError(Exception):
+    """Anything that Lookalike refuses or fails at; str(error) is safe to show and names no person."""
+
+    code = "error"
+
+
+class InvalidInput(LookalikeError):
+    code = "invalid_input"
+
+
+class UnsupportedImage(InvalidInput):
+    code = "unsupported_image"
+
+
+class ImageTooLarge(InvalidInput):
+    code = "image_too_large"
+
+
+class ImageTooSmall(InvalidInput):
+    code = "image_too_small"
+
+
+class FaceNotFound(InvalidInput):
+    code = "face_not_found"
+
+
+class AllRejected(InvalidInput):
+    """rejected: for each picture, its file name and the reasons."""
+
+    code = "all_samples_rejected"
+
+    def __init__(self, message: str, rejected: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
+        super().__init__(message)
+        self.rejected = tuple(rejected)
+
+
+class ModelNotAvailable(InvalidInput):
+    code = "model_not_available"
+
+
+class Unauthenticated(LookalikeError):
+    code = "unauthenticated"
+
+
+class PermissionDenied(LookalikeError):
+    code = "permission_denied"
+
+
+class NotFound(LookalikeError):
+    code = "not_found"
+
+
+class CollectionNotFound(NotFound):
+    code = "collection_not_found"
+
+
+class SubjectNotFound(NotFound):
+    code = "subject_not_found"
+
+
+class SampleNotFound(NotFound):
+    code = "sample_not_found"
+
+
+class KeyNotFound(NotFound):
+    code = "api_key_not_found"
+
+
+class JobNotFound(NotFound):
+    code = "job_not_found"
+
+
+class Conflict(LookalikeError):
+    code = "conflict"
+
+
+class CollectionExists(Conflict):
+    code = "collection_exists"
+
+
+class SpaceMismatch(Conflict):
+    code = "space_mismatch"
+
+
+class IdempotencyMismatch(Conflict):
+    code = "idempotency_mismatch"
+
+
+class NotCalibratable(Conflict):
+    code = "not_calibratable"
+
+
+class Overloaded(LookalikeError):
+    code = "overloaded"
+
+
+class StorageFull(LookalikeError):
+    code = "storage_full"
+
+
+class IndexUnavailable(LookalikeError):
+    code = "index_unavailable"
+
+
+class StorageUnavailable(LookalikeError):
+    code = "storage_unavailable"
+
+
+class Unsafe(LookalikeError):
+    code = "unsafe"
+
+
+class TamperedData(Unsafe):
+    code = "tampered_data"
+
+
+class KeyUnavailable(Unsafe):
+    code = "key_unavailable"
+
+
+class BadSettings(Unsafe):
+    code = "bad_settings"
+
+
+class DataTooNew(Unsafe):
+    code = "data_too_new"
+
+
+class BadModel(Unsafe):
+    code = "bad_model"

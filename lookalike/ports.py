@@ -1,0 +1,384 @@
+"""The protocols at which embedder, index and security meet; api/wiring.py joins the implementations.
+
+Two record ports stand one above the other. `Records` speaks in domain values and is what use cases see;
+`security/sealed.py` implements it by sealing every value and handing ciphertext to `Rows`, which a database in
+`index/` implements. Nothing above `Rows` can forget to encrypt, and nothing below it can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from lookalike.domain import (
+    AuditEntry,
+    Change,
+    Collection,
+    Embeddings,
+    EncodedFace,
+    Face,
+    Floats,
+    Keep,
+    Labels,
+    NewSample,
+    Page,
+    Receipt,
+    Sample,
+    Space,
+    Subject,
+)
+
+T = TypeVar("T")
+
+
+# ------------------------------------------------------------------------------------------------- faces
+
+
+class FaceEncoder(Protocol):
+    """A photo in, its faces out: decode, detect, align, assess and embed. Thread-safe."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def runtime(self) -> str:
+        """The runtime and precision in use, as `doctor` and `/readyz` show them: "openvino bf16"."""
+        ...
+
+    def detect(self, image: bytes) -> list[Face]:
+        """Faces, largest first; an empty list where there is none.
+
+        Raises: UnsupportedImage, ImageTooLarge, ImageTooSmall.
+        """
+        ...
+
+    def encode(
+        self, image: bytes, *, largest_only: bool = False, enrolment: bool = False, crops: bool = False
+    ) -> list[EncodedFace]:
+        """Faces with unit vectors in `space`, largest first; an empty list where there is none.
+
+        enrolment: spend more on a better template (flip averaging), as is worth it once per sample.
+        crops: give each face's aligned crop as JPEG too.
+        Raises: as `detect`.
+        """
+        ...
+
+    def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
+        """Embeddings of aligned crops as `encode` gave them: (N, D)."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A row of an index near a query. label: the sample's number; similarity: cosine."""
+
+    label: int
+    similarity: float
+
+
+class VectorIndex(Protocol):
+    """The live vectors of one collection, all of one space. Readers never wait for each other."""
+
+    @property
+    def space(self) -> Space: ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, labels: Labels, vectors: Embeddings) -> None:
+        """(N,) and (N, D). A label that is there already is replaced. Raises: SpaceMismatch."""
+        ...
+
+    def remove(self, labels: Iterable[int]) -> int:
+        """Forget these labels at once; unknown ones are ignored. Returns how many were there."""
+        ...
+
+    def search(self, queries: Embeddings, k: int, allowed: Labels | None = None) -> list[list[Neighbour]]:
+        """The k nearest rows of each query, most similar first; only labels in `allowed` when it is given."""
+        ...
+
+    def vectors(self, labels: Sequence[int]) -> Floats:
+        """The stored vectors, (N, D) float32, of labels that are all present. Raises: KeyError."""
+        ...
+
+    def dump(self) -> tuple[Labels, Floats]:
+        """All live rows: (N,) labels ascending, (N, D) float32."""
+        ...
+
+
+# ------------------------------------------------------------------------------- records: ciphertext below
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRow:
+    """lookup: HMAC of the name; wrapped_key: the collection key, wrapped by the root; payload: sealed."""
+
+    id: str
+    lookup: bytes
+    wrapped_key: bytes
+    payload: bytes
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """key: random hex; lookup: HMAC of the caller's id in its collection; wrapped_key: by the collection key."""
+
+    key: str
+    collection_id: str
+    lookup: bytes
+    wrapped_key: bytes
+    payload: bytes
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """number: the index's label, given by the store on insert, never reused; payload: sealed vector and facts."""
+
+    id: str
+    number: int
+    collection_id: str
+    subject_key: str
+    payload: bytes
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """chain: 32 bytes, binds this entry to all before it; payload: the sealed entry."""
+
+    seq: int
+    at: float
+    chain: bytes
+    payload: bytes
+
+
+class RowReader(Protocol):
+    """Consistent reads of ciphertext rows."""
+
+    def get_setting(self, name: str) -> bytes | None:
+        """A small value of the deployment, such as a wrapped key."""
+        ...
+
+    def last_seq(self) -> int:
+        """The newest change's sequence number, 0 at first."""
+        ...
+
+    def changes(self, after: int, limit: int) -> list[Change]: ...
+    def collections(self) -> list[CollectionRow]: ...
+    def collection_by_lookup(self, lookup: bytes) -> CollectionRow | None: ...
+    def subject_by_lookup(self, collection_id: str, lookup: bytes) -> SubjectRow | None: ...
+    def subjects(self, keys: Sequence[str]) -> list[SubjectRow]:
+        """Rows of these keys, in any order; those not there are left out."""
+        ...
+
+    def subjects_page(self, collection_id: str, after_key: str, limit: int) -> list[SubjectRow]:
+        """Rows in order of `key`, after the given one ('' for the start)."""
+        ...
+
+    def count(self, collection_id: str) -> tuple[int, int]:
+        """(subjects, samples) of a collection, at a cost that does not grow with them."""
+        ...
+
+    def samples_of(self, subject_key: str) -> list[SampleRow]:
+        """In order of `number`."""
+        ...
+
+    def samples_page(self, collection_id: str, after_number: int, limit: int) -> list[SampleRow]: ...
+    def samples_numbered(self, numbers: Sequence[int]) -> list[SampleRow]: ...
+    def sample_by_id(self, id: str) -> SampleRow | None: ...
+    def blob(self, sample_id: str, kind: str) -> bytes | None:
+        """A sealed picture of a sample; kind: "crop" or "image"."""
+        ...
+
+    def api_keys(self) -> list[tuple[str, bytes, bytes]]:
+        """All (id, lookup, payload)."""
+        ...
+
+    def api_key_by_lookup(self, lookup: bytes) -> tuple[str, bytes, bytes] | None: ...
+    def audit_page(self, after_seq: int, limit: int) -> list[AuditRow]: ...
+    def audit_tail(self) -> AuditRow | None: ...
+    def idempotent(self, lookup: bytes) -> tuple[bytes, bytes] | None:
+        """(body digest, sealed answer) kept under an idempotency key's HMAC."""
+        ...
+
+    def calibration(self, collection_id: str) -> bytes | None:
+        """The sealed calibration that a collection learned from itself."""
+        ...
+
+
+class RowWriter(RowReader, Protocol):
+    """Writes within one transaction; each put or delete of a record appends to the change sequence."""
+
+    def put_setting(self, name: str, value: bytes) -> None: ...
+    def put_collection(self, row: CollectionRow) -> None:
+        """Insert, or replace the row of the same id."""
+        ...
+
+    def delete_collection(self, collection_id: str) -> None:
+        """With all its subjects, samples, blobs and calibration."""
+        ...
+
+    def put_subject(self, row: SubjectRow) -> None: ...
+    def delete_subject(self, key: str) -> list[int]:
+        """With its samples and blobs. Returns the numbers of its samples."""
+        ...
+
+    def add_sample(
+        self,
+        id: str,
+        collection_id: str,
+        subject_key: str,
+        payload: bytes,
+        created_at: float,
+        blobs: Mapping[str, bytes],
+    ) -> int:
+        """Insert and return its number; a sample of this id that is there already is left as it is."""
+        ...
+
+    def delete_sample(self, id: str) -> int | None:
+        """Returns its number, None where there was none."""
+        ...
+
+    def put_api_key(self, id: str, lookup: bytes, payload: bytes) -> None: ...
+    def delete_api_key(self, id: str) -> bool: ...
+    def append_audit(self, row: AuditRow) -> None: ...
+    def put_idempotent(self, lookup: bytes, digest: bytes, answer: bytes, at: float) -> None: ...
+    def forget_idempotent(self, before: float) -> int: ...
+    def put_calibration(self, collection_id: str, payload: bytes) -> None: ...
+
+
+class Rows(Protocol):
+    """A durable, transactional store of ciphertext rows. Thread-safe, and several processes may share one."""
+
+    def read(self) -> RowReader:
+        """A reader for the calling thread; each call on it sees the newest committed state."""
+        ...
+
+    def write(self, work: Callable[[RowWriter], T]) -> T:
+        """Run `work` alone in a transaction and return once it is durable (group commit).
+
+        If `work` raises, nothing of it stays and the error comes through.
+        Raises: StorageFull, StorageUnavailable.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------- records: plaintext above
+
+
+class Records(Protocol):
+    """The system of record in domain values. Every write commits its audit entry in the same transaction.
+
+    `entry` says what is being done; the implementation stamps seq and time. A write returns once it is durable.
+    """
+
+    # collections
+    def create_collection(self, collection: Collection, entry: AuditEntry) -> None:
+        """Raises: CollectionExists."""
+        ...
+
+    def collection(self, name: str) -> Collection:
+        """Raises: CollectionNotFound."""
+        ...
+
+    def collections(self) -> list[Collection]: ...
+    def update_collection(self, collection: Collection, entry: AuditEntry) -> None: ...
+    def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
+        """Destroys its key with all its records."""
+        ...
+
+    def count(self, collection: Collection) -> tuple[int, int]:
+        """(subjects, samples)."""
+        ...
+
+    # subjects
+    def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
+        """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored."""
+        ...
+
+    def subject(self, collection: Collection, subject_id: str) -> Subject:
+        """Raises: SubjectNotFound."""
+        ...
+
+    def subjects(self, collection: Collection, keys: Sequence[str]) -> dict[str, Subject]:
+        """Opens only these; keys that are gone are left out."""
+        ...
+
+    def list_subjects(
+        self, collection: Collection, limit: int, cursor: str | None, metadata: Mapping[str, str]
+    ) -> Page[Subject]:
+        """Raises: InvalidInput for a cursor that this service did not give."""
+        ...
+
+    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
+        """Destroys the subject's key with its records. Raises: SubjectNotFound."""
+        ...
+
+    # samples
+    def add_samples(
+        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+    ) -> tuple[Subject, list[Sample]]:
+        """Creates the subject if it is new; samples whose id is there already are returned as they are."""
+        ...
+
+    def samples(self, collection: Collection, subject: Subject) -> list[Sample]: ...
+    def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
+        """Raises: SampleNotFound."""
+        ...
+
+    def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:
+        """The kept crop or image. Raises: SampleNotFound."""
+        ...
+
+    # what the live view follows
+    def last_seq(self) -> int: ...
+    def changes(self, after: int, limit: int = 1000) -> list[Change]: ...
+    def samples_numbered(self, collection: Collection, numbers: Sequence[int]) -> list[Sample]: ...
+    def stream_samples(self, collection: Collection, batch: int = 2000) -> Iterator[list[Sample]]: ...
+    def stream_subjects(self, collection: Collection, batch: int = 2000) -> Iterator[list[Subject]]: ...
+
+    # what a collection learned from itself (lookalike/thresholds.py gives the JSON)
+    def calibration(self, collection: Collection) -> str | None: ...
+    def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None: ...
+
+    # idempotent answers
+    def remembered(self, key: str, digest: bytes) -> bytes | None:
+        """The answer given for this idempotency key. Raises: IdempotencyMismatch if the body differed."""
+        ...
+
+    def remember(self, key: str, digest: bytes, answer: bytes) -> None: ...
+    def derived_id(self, key: str, ordinal: int) -> str:
+        """A sample id that is the same for the same idempotency key: 32 hex characters."""
+        ...
+
+
+class AuditLog(Protocol):
+    """Who did what, in one order, sealed and hash-chained."""
+
+    def append(self, entry: AuditEntry) -> None:
+        """Durable when it returns. Raises: StorageFull, StorageUnavailable; the operation must then be refused."""
+        ...
+
+    def page(self, after_seq: int, limit: int) -> list[AuditEntry]: ...
+
+
+class Snapshots(Protocol):
+    """Sealed files of derived data, so that a restart need not open every record."""
+
+    def save(self, collection: Collection, chunks: Iterable[bytes]) -> None:
+        """Atomic: the old file or the new one, never half. Raises: StorageFull."""
+        ...
+
+    def load(self, collection: Collection) -> bytes | None:
+        """The plaintext once every tag was checked; None where there is none or it is damaged."""
+        ...
+
+    def drop(self, collection_id: str) -> None: ...

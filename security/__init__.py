@@ -1,0 +1,1 @@
+"""Who may do what, how it is sealed, and where it is recorded."""
