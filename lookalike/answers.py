@@ -1,0 +1,116 @@
+"""What the use cases answer with: frozen values that an edge turns into JSON or a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lookalike.domain import Box, Candidate, Collection, Face, Principal, Sample, Subject, Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and the id under which this request is logged and audited."""
+
+    principal: Principal
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Picture:
+    """An uploaded file. filename: the sender's, echoed back in rejections only."""
+
+    filename: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """calibration: "model", or "collection" once it learned from its own pairs."""
+
+    collection: Collection
+    subjects: int
+    samples: int
+    calibration: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EnrolConflict:
+    """A reason to look twice at an enrolment. kind: "matches_other_subject" or "differs_from_own_samples"."""
+
+    kind: str
+    similarity: float
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledSample:
+    """A sample that was enrolled. others: boxes of further, smaller faces in the picture, not enrolled."""
+
+    sample: Sample
+    filename: str
+    conflict: EnrolConflict | None
+    others: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Rejected:
+    """A picture that was not enrolled. reasons: stable words."""
+
+    filename: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    subject: Subject
+    samples: tuple[EnrolledSample, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedFace:
+    face: Face
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """faces: largest first; a face whose candidates are empty belongs to nobody enrolled, as far as one can tell."""
+
+    faces: tuple[IdentifiedFace, ...]
+    threshold: Threshold
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """fmr: chance that someone else's probe scores this high against the subject."""
+
+    match: bool
+    similarity: float
+    threshold: Threshold
+    fmr: float
+    face: Face
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    match: bool
+    similarity: float
+    threshold: Threshold
+    fmr: float
+    face_a: Face
+    face_b: Face
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """subjects, pairs: what was learned from; before, after: the threshold for the collection's target FPIR."""
+
+    subjects: int
+    pairs: int
+    dropped_pairs: int
+    before: Threshold
+    after: Threshold
+
+

@@ -1,0 +1,124 @@
+"""One tree of settings, read from LOOKALIKE_* and lookalike.toml at the edge; there is no global instance."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from lookalike.errors import BadSettings
+
+
+class Profile(enum.StrEnum):
+    SINGLE = "single"
+    SCALE = "scale"
+    ONPREM = "onprem"
+    EDGE = "edge"
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set; docs/settings.md lists each with its meaning."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOOKALIKE_", env_nested_delimiter="__", toml_file="lookalike.toml", extra="ignore", frozen=True
+    )
+
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: int = Field(8443, ge=0, le=65535)
+    hosts: tuple[str, ...] = ()
+    tls: Literal["on", "off"] = "on"
+    tls_min_version: Literal["1.2", "1.3"] = "1.3"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    bootstrap_key_file: Path | None = None
+    url: str | None = None
+    api_key_file: Path | None = None
+    ca: Path | None = None
+    index: str = "faiss:"
+    records: str = "sqlite:"
+    keys: str = "file:keys/root.key"
+    passphrase_file: Path | None = None
+    profile: Profile = Profile.SINGLE
+
+    detector: str = "yunet"
+    embedder: str = "sface"
+    runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    workers: int = Field(0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores")
+
+    max_image_bytes: int = Field(20_000_000, ge=1_000)
+    max_image_pixels: int = Field(25_000_000, ge=10_000)
+    max_faces: int = Field(100, ge=1, le=1_000)
+    max_images: int = Field(32, ge=1, le=1_000)
+    max_request_bytes: int = Field(64_000_000, ge=1_000)
+    max_queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a worker; more are shed")
+    header_timeout_s: float = Field(10.0, gt=0)
+    body_idle_timeout_s: float = Field(10.0, gt=0)
+    body_min_bytes_per_s: int = Field(8_000, ge=1)
+    answer_timeout_s: float = Field(30.0, gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over lookalike.toml."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("records")
+    @classmethod
+    def _known_records(cls, value: str) -> str:
+        if value != "sqlite:":
+            raise ValueError("this version keeps records in sqlite: only")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.tls == "off" and not is_loopback(self.host):
+            raise ValueError("tls: off is accepted on a loopback address only")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are given together or not at all")
+        if self.url is not None and not self.url.startswith("https://"):
+            raise ValueError("url: must begin with https://")
+        return self
+
+    @property
+    def base_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls == 'on' else 'http'}://{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from arguments, environment and file. Raises: BadSettings naming each wrong one and what is allowed."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"LOOKALIKE_{'__'.join(str(part) for part in item['loc']).upper() or '*'}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise BadSettings("; ".join(lines)) from None
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"lookalike.toml cannot be read: {type(error).__name__}") from error
