@@ -1,0 +1,135 @@
+"""Finds faces and their five landmarks with YuNet, at a working size chosen from the picture.
+
+YuNet (Wu, Peng, Yu 2023, https://doi.org/10.1007/s11633-023-1423-y) looks at three grids of 8, 16 and 32 pixels and
+gives at each point a class and an object score, a box and five points relative to it. Pictures are padded to one of
+few working shapes, so that hostile aspect ratios cost neither memory nor time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from embedder.runtime import Network
+from lookalike.domain import Box, Floats, Landmarks, Pixels
+
+SIDES = (128, 192, 256, 320, 384, 448, 512, 640)
+STRIDES = (8, 16, 32)
+COARSE_SIDE = 640
+FINE_SIDE = 1280
+TINY_PX = 24
+"""A face this small at the coarse working size calls for a finer look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face in pixels of the upright picture. confidence: 0 to 1."""
+
+    box: Box
+    landmarks: Landmarks
+    confidence: float
+
+
+class Detector(Protocol):
+    """Finds faces. Thread-safe."""
+
+    def __call__(self, image: Pixels) -> list[Detection]:
+        """(H, W, 3) uint8 RGB → faces, largest first, at most as many as the detector's limit."""
+        ...
+
+
+class YuNetDetector:
+    """YuNet over any runtime."""
+
+    def __init__(
+        self, network: Network, *, min_score: float = 0.6, max_overlap: float = 0.3, max_faces: int = 100
+    ) -> None:
+        self._network = network
+        self._min_score = min_score
+        self._max_overlap = max_overlap
+        self._max_faces = max_faces
+
+    def __call__(self, image: Pixels) -> list[Detection]:
+        longest = max(image.shape[:2])
+        rows = self._look(image, COARSE_SIDE)
+        if longest > COARSE_SIDE:
+            scale = COARSE_SIDE / longest
+            if len(rows) == 0 or float(rows[:, 2:4].min()) * scale < TINY_PX:
+                rows = np.concatenate([rows, self._look(image, FINE_SIDE)])
+                rows = suppress_overlaps(rows, self._max_overlap)
+        largest_first = rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]
+        return [to_detection(row) for row in largest_first[: self._max_faces]]
+
+    def _look(self, image: Pixels, longest: int) -> Floats:
+        """Faces found at one working size, in pixels of the picture: rows as `decode_outputs` gives them."""
+        height, width = image.shape[:2]
+        scale = min(1.0, longest / max(height, width))
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1.0 else image
+        canvas = np.zeros((working_side(size[1], longest), working_side(size[0], longest), 3), np.uint8)
+        top, left = (canvas.shape[0] - size[1]) // 2, (canvas.shape[1] - size[0]) // 2
+        canvas[top : top + size[1], left : left + size[0]] = small
+        outputs = self._network(cv2.dnn.blobFromImage(canvas, swapRB=True))  # YuNet was trained on BGR, 0 to 255
+        rows = decode_outputs(outputs, canvas.shape[1], self._min_score)
+        rows = suppress_overlaps(rows, self._max_overlap)
+        rows[:, [0, 4, 6, 8, 10, 12]] -= left
+        rows[:, [1, 5, 7, 9, 11, 13]] -= top
+        rows[:, [0, 2, 4, 6, 8, 10, 12]] *= width / size[0]
+        rows[:, [1, 3, 5, 7, 9, 11, 13]] *= height / size[1]
+        return rows
+
+
+def working_side(pixels: int, longest: int) -> int:
+    """The smallest side of the table that holds so many pixels; at the fine size the table is doubled."""
+    factor = longest // COARSE_SIDE
+    return SIDES[min(bisect_left(SIDES, -(-pixels // factor)), len(SIDES) - 1)] * factor
+
+
+def decode_outputs(outputs: Mapping[str, Floats], width: int, min_score: float) -> Floats:
+    """Rows above the score: x, y, width, height, five points x, y, score. -> (N, 15) float32, in working pixels."""
+    found = []
+    for stride in STRIDES:
+        # Both scores are logistic; their geometric mean is YuNet's own confidence.
+        product = outputs[f"cls_{stride}"][0, :, 0] * outputs[f"obj_{stride}"][0, :, 0]
+        (kept,) = np.nonzero(product >= min_score * min_score)
+        if not len(kept):
+            continue
+        columns = width // stride
+        origin = np.stack([kept % columns, kept // columns], axis=1).astype(np.float32)
+        box = outputs[f"bbox_{stride}"][0, kept]
+        centre = (origin + box[:, :2]) * stride
+        size = np.exp(box[:, 2:]) * stride
+        points = (outputs[f"kps_{stride}"][0, kept].reshape(-1, 5, 2) + origin[:, None]) * stride
+        score = np.sqrt(product[kept])[:, None]
+        found.append(np.concatenate([centre - size / 2, size, points.reshape(-1, 10), score], axis=1))
+    if not found:
+        return np.zeros((0, 15), np.float32)
+    rows = np.concatenate(found).astype(np.float32)
+    return rows[np.isfinite(rows).all(axis=1)]
+
+
+def suppress_overlaps(rows: Floats, max_overlap: float) -> Floats:
+    """Keep the best of each group whose boxes overlap by more than this share (intersection over union)."""
+    order = np.argsort(-rows[:, 14], kind="stable")
+    rows = rows[order]
+    low, high = rows[:, :2], rows[:, :2] + rows[:, 2:4]
+    area = rows[:, 2] * rows[:, 3]
+    alive = np.ones(len(rows), bool)
+    for i in range(len(rows)):
+        if not alive[i]:
+            continue
+        shared = np.clip(np.minimum(high[i], high) - np.maximum(low[i], low), 0, None).prod(axis=1)
+        alive[i + 1 :] &= ~(shared > max_overlap * (area[i] + area - shared))[i + 1 :]
+    return rows[alive]
+
+
+def to_detection(row: Floats) -> Detection:
+    """One row of `decode_outputs` as a value. YuNet gives the points as seen in the picture, left eye first."""
+    x, y, width, height, *points, score = (float(value) for value in row)
+    landmarks = tuple((points[i], points[i + 1]) for i in range(0, 10, 2))
+    return Detection(Box(x, y, width, height), landmarks, min(score, 1.0))

@@ -1,0 +1,100 @@
+"""Rewrites an ONNX graph into the plain float32 form that every runtime here accepts; bytes in, bytes out.
+
+Block-quantised weights (DequantizeLinear with `block_size`, opset 21) are folded to float32: OpenVINO cannot read
+them and ONNX Runtime would unpack them at every start. Graph inputs that no node reads, or that only repeat an
+initializer, are dropped, and chosen dimensions of the input are made symbolic.
+
+Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from lookalike.domain import Floats
+from lookalike.errors import BadModel
+
+
+def dequantize_blocks(
+    quantised: NDArray[Any], scale: Floats, zero_point: NDArray[Any], axis: int, block: int
+) -> Floats:
+    """Float32 weights of a block-quantised tensor: every `block` entries along `axis` share a scale and zero point.
+
+    block 0: one scale for the whole tensor, or one for each index of `axis`.
+    """
+    axis %= max(quantised.ndim, 1)
+    if block:
+        keep = [slice(None)] * quantised.ndim
+        keep[axis] = slice(quantised.shape[axis])
+        scale = np.repeat(scale, block, axis)[tuple(keep)]
+        zero_point = np.repeat(zero_point, block, axis)[tuple(keep)]
+    elif scale.ndim == 1:
+        shape = [-1 if i == axis else 1 for i in range(quantised.ndim)]
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    centred = quantised.astype(np.float32) - zero_point.astype(np.float32)
+    return (centred * scale).astype(np.float32)
+
+
+def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
+    """The same network with folded weights, its one true input and symbolic dimensions.
+
+    free_dimensions: axis of the input → name, such as {0: "N"}. The shapes inferred for inner tensors are dropped.
+    Raises: BadModel if the bytes are no ONNX graph with exactly one input, or need files of their own.
+    """
+    try:
+        proto = onnx.load_model_from_string(model)
+    except Exception as error:  # protobuf's own tree of errors, which has no typed import
+        raise BadModel("the model file is not a readable ONNX graph") from error
+    graph = proto.graph
+    refuse_external_data(graph)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = [node for node in graph.node if not _fold(node, constants)]
+    read = {name for node in nodes for name in node.input}
+    inputs = [value for value in graph.input if value.name in read and value.name not in constants]
+    if len(inputs) != 1:
+        raise BadModel(f"the model must have one input, not {len(inputs)}")
+    for axis, name in free_dimensions.items():
+        for value in (inputs[0], *graph.output):
+            if axis == 0 or value is inputs[0]:
+                value.type.tensor_type.shape.dim[axis].dim_param = name
+    plain = helper.make_graph(
+        nodes,
+        graph.name,
+        inputs,
+        list(graph.output),
+        [numpy_helper.from_array(value, name) for name, value in constants.items() if name in read],
+    )
+    rebuilt = helper.make_model(plain, opset_imports=list(proto.opset_import), ir_version=proto.ir_version)
+    return bytes(rebuilt.SerializeToString())
+
+
+def refuse_external_data(graph: onnx.GraphProto) -> None:
+    """Raises: BadModel if a tensor lives outside the file, whose hash then says nothing about it."""
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise BadModel("models with external data are refused: the pinned hash would not cover it")
+
+
+def _fold(node: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> bool:
+    """Compute this node now if it only unpacks constants; whether it did."""
+    if not all(name in constants for name in node.input):
+        return False
+    if node.op_type == "DequantizeLinear":
+        attributes = {a.name: a.i for a in node.attribute}
+        quantised, scale = constants[node.input[0]], constants[node.input[1]]
+        zero_point = constants[node.input[2]] if len(node.input) > 2 else np.zeros_like(scale, np.int8)
+        constants[node.output[0]] = dequantize_blocks(
+            quantised, scale, zero_point, attributes.get("axis", 1), attributes.get("block_size", 0)
+        )
+        return True
+    if node.op_type == "Reshape":
+        data, shape = (constants[name] for name in node.input)
+        constants[node.output[0]] = data.reshape([int(size) for size in shape])
+        return True
+    return False

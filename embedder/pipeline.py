@@ -1,0 +1,114 @@
+"""From a photo's bytes to its faces with unit vectors: decode, detect, align, assess, embed.
+
+Implements `lookalike.ports.FaceEncoder`. Only the faces that are asked for are aligned and embedded. What changes a
+vector (model, alignment, centring) is named in the `Space`, so that vectors made differently are never compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedder.align import align_face
+from embedder.detect import Detection, Detector
+from embedder.images import ImageLimits, decode_image, encode_jpeg
+from embedder.quality import assess
+from lookalike.domain import Embeddings, EncodedFace, Face, Floats, Pixels, Space
+
+
+@dataclass(frozen=True, slots=True)
+class FaceModel:
+    """What turns aligned crops into raw vectors. embed: (N, side, side, 3) uint8 RGB → (N, D) float32."""
+
+    name: str
+    dimension: int
+    preprocessing: str
+    embed: Callable[[Pixels], Floats]
+    side: int = 112
+
+
+class FaceEmbedder:
+    """The whole path from pixels to vectors. Thread-safe. centre: (D,), subtracted from every unit vector."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        model: FaceModel,
+        *,
+        runtime: str,
+        limits: ImageLimits | None = None,
+        centre: Floats | None = None,
+    ) -> None:
+        self._detector = detector
+        self._model = model
+        self._runtime = runtime
+        self._limits = limits or ImageLimits()
+        self._centre = centre
+        preprocessing = model.preprocessing
+        if centre is not None:
+            preprocessing += ";centre=" + hashlib.sha256(centre.astype(np.float32).tobytes()).hexdigest()[:12]
+        self._space = Space(model.name, model.dimension, preprocessing)
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    @property
+    def runtime(self) -> str:
+        return self._runtime
+
+    def detect(self, image: bytes) -> list[Face]:
+        pixels = decode_image(image, self._limits)
+        found = self._detector(pixels)
+        return [self._describe(pixels, face, align_face(pixels, face.landmarks)) for face in found]
+
+    def encode(
+        self, image: bytes, *, largest_only: bool = False, enrolment: bool = False, crops: bool = False
+    ) -> list[EncodedFace]:
+        pixels = decode_image(image, self._limits)
+        found = self._detector(pixels)[: 1 if largest_only else None]
+        if not found:
+            return []
+        side = self._model.side
+        aligned = np.stack([align_face(pixels, face.landmarks, side) for face in found])
+        vectors = self._embed(aligned, enrolment)
+        return [
+            EncodedFace(
+                self._describe(pixels, face, crop if side == 112 else align_face(pixels, face.landmarks)),
+                vector,
+                encode_jpeg(crop) if crops else None,
+            )
+            for face, crop, vector in zip(found, aligned, vectors, strict=True)
+        ]
+
+    def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
+        if not crops:
+            return Embeddings(self._space, np.zeros((0, self._model.dimension), np.float32))
+        pixels = np.stack([decode_image(crop, self._limits) for crop in crops])
+        return Embeddings(self._space, self._embed(pixels, enrolment))
+
+    def _describe(self, pixels: Pixels, found: Detection, crop: Pixels) -> Face:
+        height, width = pixels.shape[:2]
+        quality = assess(crop, found.box, found.landmarks, width, height)
+        return Face(found.box, found.landmarks, found.confidence, quality)
+
+    def _embed(self, aligned: Pixels, enrolment: bool) -> Floats:
+        """(N, side, side, 3) uint8 -> (N, D) unit float32; enrolment averages with the mirrored crop."""
+        if not enrolment:
+            return self._finish(self._model.embed(aligned))
+        both = self._model.embed(np.concatenate([aligned, aligned[:, :, ::-1]]))
+        upright, mirrored = unit_rows(both[: len(aligned)]), unit_rows(both[len(aligned) :])
+        return self._finish(upright + mirrored)
+
+    def _finish(self, raw: Floats) -> Floats:
+        unit = unit_rows(raw)
+        return unit if self._centre is None else unit_rows(unit - self._centre)
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Each row divided by its length. (N, D) -> (N, D) float32."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
