@@ -112,5 +112,3 @@ class CalibrationReport:
     dropped_pairs: int
     before: Threshold
     after: Threshold
-
-
