@@ -268,6 +268,10 @@ class Rows(Protocol):
         """
         ...
 
+    def scrub(self) -> bool:
+        """Take what was erased out of the write-ahead log too; False if that must be tried again later."""
+        ...
+
     def close(self) -> None: ...
 
 

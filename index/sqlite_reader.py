@@ -1,0 +1,165 @@
+"""Reads ciphertext rows from SQLite; each call is one statement, so each sees one committed state.
+
+No call's cost grows with the collection: every look-up goes by a key, every list is a page, counts are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import apsw
+
+from index.sqlite_connection import translated_errors
+from lookalike.domain import Change, Op
+from lookalike.ports import AuditRow, CollectionRow, SampleRow, SubjectRow
+
+Value = str | bytes | int | float | None
+
+_COLLECTION = "SELECT id, lookup, wrapped_key, payload, created_at FROM collections"
+_SUBJECT = "SELECT key, collection_id, lookup, wrapped_key, payload, created_at, updated_at FROM subjects"
+_SAMPLE = "SELECT id, number, collection_id, subject_key, payload, created_at FROM samples"
+_SUBJECTS_OF_KEYS = f"{_SUBJECT} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants only
+_SAMPLES_NUMBERED = f"{_SAMPLE} WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"  # noqa: S608 - same
+_AUDIT = "SELECT seq, at, chain, payload FROM audit"
+
+
+class SqliteReader:
+    """The port RowReader over whatever connection `connect` gives to the calling thread."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+
+    def _all(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
+        connection = self._connect()
+        with translated_errors(connection):
+            return cast("list[tuple[Value, ...]]", connection.execute(sql, values).fetchall())
+
+    def _one(self, sql: str, *values: Value) -> tuple[Value, ...] | None:
+        rows = self._all(sql, *values)
+        return rows[0] if rows else None
+
+    def get_setting(self, name: str) -> bytes | None:
+        row = self._one("SELECT value FROM settings WHERE name = ?", name)
+        return None if row is None else cast(bytes, row[0])
+
+    # -------------------------------------------------------------------------------------------- changes
+
+    def last_seq(self) -> int:
+        row = self._one("SELECT coalesce(max(seq), 0) FROM changes")
+        return cast(int, row[0]) if row else 0
+
+    def changes(self, after: int, limit: int) -> list[Change]:
+        rows = self._all(
+            "SELECT seq, op, collection_id, subject_key, number FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
+            after,
+            limit,
+        )
+        return [
+            Change(cast(int, seq), Op(cast(str, op)), cast(str, collection), cast(str | None, key), cast(int | None, n))
+            for seq, op, collection, key, n in rows
+        ]
+
+    # ---------------------------------------------------------------------------------------- collections
+
+    def collections(self) -> list[CollectionRow]:
+        return [_collection(row) for row in self._all(f"{_COLLECTION} ORDER BY created_at, id")]
+
+    def collection_by_lookup(self, lookup: bytes) -> CollectionRow | None:
+        row = self._one(f"{_COLLECTION} WHERE lookup = ?", lookup)
+        return None if row is None else _collection(row)
+
+    def count(self, collection_id: str) -> tuple[int, int]:
+        row = self._one("SELECT subjects, samples FROM collections WHERE id = ?", collection_id)
+        return (0, 0) if row is None else (cast(int, row[0]), cast(int, row[1]))
+
+    def calibration(self, collection_id: str) -> bytes | None:
+        row = self._one("SELECT payload FROM calibrations WHERE collection_id = ?", collection_id)
+        return None if row is None else cast(bytes, row[0])
+
+    # ------------------------------------------------------------------------------------------- subjects
+
+    def subject_by_lookup(self, collection_id: str, lookup: bytes) -> SubjectRow | None:
+        row = self._one(f"{_SUBJECT} WHERE collection_id = ? AND lookup = ?", collection_id, lookup)
+        return None if row is None else _subject(row)
+
+    def subjects(self, keys: Sequence[str]) -> list[SubjectRow]:
+        rows = self._all(_SUBJECTS_OF_KEYS, json.dumps(list(keys)))
+        return [_subject(row) for row in rows]
+
+    def subjects_page(self, collection_id: str, after_key: str, limit: int) -> list[SubjectRow]:
+        rows = self._all(
+            f"{_SUBJECT} INDEXED BY subjects_in_order WHERE collection_id = ? AND key > ? ORDER BY key LIMIT ?",
+            collection_id,
+            after_key,
+            limit,
+        )
+        return [_subject(row) for row in rows]
+
+    # -------------------------------------------------------------------------------------------- samples
+
+    def samples_of(self, subject_key: str) -> list[SampleRow]:
+        return [_sample(row) for row in self._all(f"{_SAMPLE} WHERE subject_key = ? ORDER BY number", subject_key)]
+
+    def samples_page(self, collection_id: str, after_number: int, limit: int) -> list[SampleRow]:
+        rows = self._all(
+            f"{_SAMPLE} INDEXED BY samples_in_order WHERE collection_id = ? AND number > ? ORDER BY number LIMIT ?",
+            collection_id,
+            after_number,
+            limit,
+        )
+        return [_sample(row) for row in rows]
+
+    def samples_numbered(self, numbers: Sequence[int]) -> list[SampleRow]:
+        rows = self._all(_SAMPLES_NUMBERED, json.dumps([int(number) for number in numbers]))
+        return [_sample(row) for row in rows]
+
+    def sample_by_id(self, id: str) -> SampleRow | None:
+        row = self._one(f"{_SAMPLE} WHERE id = ?", id)
+        return None if row is None else _sample(row)
+
+    def blob(self, sample_id: str, kind: str) -> bytes | None:
+        row = self._one(
+            "SELECT b.payload FROM blobs b JOIN samples s ON s.number = b.sample_number WHERE s.id = ? AND b.kind = ?",
+            sample_id,
+            kind,
+        )
+        return None if row is None else cast(bytes, row[0])
+
+    # ------------------------------------------------------------------- keys, audit, remembered answers
+
+    def api_keys(self) -> list[tuple[str, bytes, bytes]]:
+        rows = self._all("SELECT id, lookup, payload FROM api_keys ORDER BY id")
+        return [cast("tuple[str, bytes, bytes]", row) for row in rows]
+
+    def api_key_by_lookup(self, lookup: bytes) -> tuple[str, bytes, bytes] | None:
+        row = self._one("SELECT id, lookup, payload FROM api_keys WHERE lookup = ?", lookup)
+        return cast("tuple[str, bytes, bytes] | None", row)
+
+    def audit_page(self, after_seq: int, limit: int) -> list[AuditRow]:
+        return [_audit(row) for row in self._all(f"{_AUDIT} WHERE seq > ? ORDER BY seq LIMIT ?", after_seq, limit)]
+
+    def audit_tail(self) -> AuditRow | None:
+        row = self._one(f"{_AUDIT} ORDER BY seq DESC LIMIT 1")
+        return None if row is None else _audit(row)
+
+    def idempotent(self, lookup: bytes) -> tuple[bytes, bytes] | None:
+        row = self._one("SELECT digest, answer FROM idempotent WHERE lookup = ?", lookup)
+        return cast("tuple[bytes, bytes] | None", row)
+
+
+def _collection(row: tuple[Value, ...]) -> CollectionRow:
+    return CollectionRow(*cast("tuple[str, bytes, bytes, bytes, float]", row))
+
+
+def _subject(row: tuple[Value, ...]) -> SubjectRow:
+    return SubjectRow(*cast("tuple[str, str, bytes, bytes, bytes, float, float]", row))
+
+
+def _sample(row: tuple[Value, ...]) -> SampleRow:
+    return SampleRow(*cast("tuple[str, int, str, str, bytes, float]", row))
+
+
+def _audit(row: tuple[Value, ...]) -> AuditRow:
+    return AuditRow(*cast("tuple[int, float, bytes, bytes]", row))

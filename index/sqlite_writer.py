@@ -1,0 +1,188 @@
+"""Writes ciphertext rows to SQLite within the transaction that the commit queue has opened.
+
+Each put or delete of a record appends to the change sequence in the same transaction. Writers of all processes take
+turns, so sequence numbers grow in the order of commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from index.sqlite_connection import translated_errors
+from index.sqlite_reader import SqliteReader, Value
+from lookalike.domain import Op
+from lookalike.errors import Conflict
+from lookalike.ports import AuditRow, CollectionRow, SubjectRow
+
+
+class SqliteWriter(SqliteReader):
+    """The port RowWriter; it reads its own writes."""
+
+    def _run(self, sql: str, *values: Value) -> int:
+        """Execute one statement; how many rows it changed."""
+        connection = self._connect()
+        with translated_errors(connection):
+            connection.execute(sql, values)
+            return connection.changes()
+
+    def _log(self, op: Op, collection_id: str, subject_key: str | None = None, number: int | None = None) -> None:
+        self._run(
+            "INSERT INTO changes (op, collection_id, subject_key, number) VALUES (?, ?, ?, ?)",
+            op.value,
+            collection_id,
+            subject_key,
+            number,
+        )
+
+    def _tally(self, collection_id: str, subjects: int, samples: int) -> None:
+        self._run(
+            "UPDATE collections SET subjects = subjects + ?, samples = samples + ? WHERE id = ?",
+            subjects,
+            samples,
+            collection_id,
+        )
+
+    def put_setting(self, name: str, value: bytes) -> None:
+        self._run(
+            "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            name,
+            value,
+        )
+
+    # ---------------------------------------------------------------------------------------- collections
+
+    def put_collection(self, row: CollectionRow) -> None:
+        self._run(
+            "INSERT INTO collections (id, lookup, wrapped_key, payload, created_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, wrapped_key = excluded.wrapped_key,"
+            " payload = excluded.payload, created_at = excluded.created_at",
+            row.id,
+            row.lookup,
+            row.wrapped_key,
+            row.payload,
+            row.created_at,
+        )
+        self._log(Op.PUT, row.id)
+
+    def delete_collection(self, collection_id: str) -> None:
+        if self._run("DELETE FROM collections WHERE id = ?", collection_id):
+            self._log(Op.DELETE, collection_id)
+
+    def put_calibration(self, collection_id: str, payload: bytes) -> None:
+        self._run(
+            "INSERT INTO calibrations (collection_id, payload) VALUES (?, ?)"
+            " ON CONFLICT (collection_id) DO UPDATE SET payload = excluded.payload",
+            collection_id,
+            payload,
+        )
+        self._log(Op.PUT, collection_id)
+
+    # ------------------------------------------------------------------------------------------- subjects
+
+    def put_subject(self, row: SubjectRow) -> None:
+        is_new = self._one("SELECT 1 FROM subjects WHERE key = ?", row.key) is None
+        changed = self._run(
+            "INSERT INTO subjects (key, collection_id, lookup, wrapped_key, payload, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET lookup = excluded.lookup,"
+            " wrapped_key = excluded.wrapped_key, payload = excluded.payload, created_at = excluded.created_at,"
+            " updated_at = excluded.updated_at WHERE collection_id = excluded.collection_id",
+            row.key,
+            row.collection_id,
+            row.lookup,
+            row.wrapped_key,
+            row.payload,
+            row.created_at,
+            row.updated_at,
+        )
+        if not changed:
+            raise Conflict("a subject cannot move to another collection")
+        if is_new:
+            self._tally(row.collection_id, 1, 0)
+        self._log(Op.PUT, row.collection_id, row.key)
+
+    def delete_subject(self, key: str) -> list[int]:
+        found = self._one("SELECT collection_id FROM subjects WHERE key = ?", key)
+        if found is None:
+            return []
+        collection_id = cast(str, found[0])
+        rows = self._all("SELECT number FROM samples WHERE subject_key = ? ORDER BY number", key)
+        numbers = [cast(int, number) for (number,) in rows]
+        self._run("DELETE FROM subjects WHERE key = ?", key)
+        self._tally(collection_id, -1, -len(numbers))
+        for number in numbers:
+            self._log(Op.DELETE, collection_id, key, number)
+        self._log(Op.DELETE, collection_id, key)
+        return numbers
+
+    # -------------------------------------------------------------------------------------------- samples
+
+    def add_sample(
+        self,
+        id: str,
+        collection_id: str,
+        subject_key: str,
+        payload: bytes,
+        created_at: float,
+        blobs: Mapping[str, bytes],
+    ) -> int:
+        if (there := self._one("SELECT number, subject_key FROM samples WHERE id = ?", id)) is not None:
+            if there[1] != subject_key:
+                raise Conflict("a sample of this id belongs to another subject")
+            return cast(int, there[0])
+        self._run(
+            "INSERT INTO samples (id, collection_id, subject_key, payload, created_at) VALUES (?, ?, ?, ?, ?)",
+            id,
+            collection_id,
+            subject_key,
+            payload,
+            created_at,
+        )
+        number = self._connect().last_insert_rowid()
+        for kind, blob in blobs.items():
+            self._run("INSERT INTO blobs (sample_number, kind, payload) VALUES (?, ?, ?)", number, kind, blob)
+        self._tally(collection_id, 0, 1)
+        self._log(Op.PUT, collection_id, subject_key, number)
+        return number
+
+    def delete_sample(self, id: str) -> int | None:
+        found = self._one("SELECT number, collection_id, subject_key FROM samples WHERE id = ?", id)
+        if found is None:
+            return None
+        number, collection_id, subject_key = cast("tuple[int, str, str]", found)
+        self._run("DELETE FROM samples WHERE number = ?", number)
+        self._tally(collection_id, 0, -1)
+        self._log(Op.DELETE, collection_id, subject_key, number)
+        return number
+
+    # ------------------------------------------------------------------- keys, audit, remembered answers
+
+    def put_api_key(self, id: str, lookup: bytes, payload: bytes) -> None:
+        self._run(
+            "INSERT INTO api_keys (id, lookup, payload) VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, payload = excluded.payload",
+            id,
+            lookup,
+            payload,
+        )
+
+    def delete_api_key(self, id: str) -> bool:
+        return self._run("DELETE FROM api_keys WHERE id = ?", id) > 0
+
+    def append_audit(self, row: AuditRow) -> None:
+        self._run(
+            "INSERT INTO audit (seq, at, chain, payload) VALUES (?, ?, ?, ?)", row.seq, row.at, row.chain, row.payload
+        )
+
+    def put_idempotent(self, lookup: bytes, digest: bytes, answer: bytes, at: float) -> None:
+        self._run(
+            "INSERT INTO idempotent (lookup, digest, answer, at) VALUES (?, ?, ?, ?) ON CONFLICT (lookup)"
+            " DO UPDATE SET digest = excluded.digest, answer = excluded.answer, at = excluded.at",
+            lookup,
+            digest,
+            answer,
+            at,
+        )
+
+    def forget_idempotent(self, before: float) -> int:
+        return self._run("DELETE FROM idempotent WHERE at < ?", before)
