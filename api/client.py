@@ -1,0 +1,334 @@
+"""A typed, synchronous client of the HTTP API: one method a call, errors with their code, retries that never double.
+
+    with Client("https://127.0.0.1:8443", api_key=key, ca="data/tls/ca.crt") as client:
+        client.enrol("staff", "alice", Path("alice.jpg"))
+        answer = client.identify("staff", Path("gate.jpg"))
+
+Every write but the making of an API key carries an Idempotency-Key, so that a call which is sent again after a
+broken connection or a 503 is done once. Proxies and netrc files of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import httpx
+
+from api.client_sending import ClientError, Sender
+from api.client_shapes import (
+    ApiKeyJson,
+    AuditEntryJson,
+    CollectionJson,
+    ConsentJson,
+    DetectionJson,
+    EnrolmentJson,
+    GrantJson,
+    IdentificationJson,
+    JobJson,
+    LimitsJson,
+    NewApiKeyJson,
+    ReceiptJson,
+    SubjectJson,
+    VerificationJson,
+)
+
+__all__ = ["Client", "ClientError", "Image"]
+
+Image = bytes | Path
+"""The bytes of a picture, or where to read them."""
+
+_UNSET: Final = object()
+
+
+class Client:
+    """A connection to one service. Thread-safe.
+
+    api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
+    retries: how often a call that may be sent again is sent again.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        ca: Path | str | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 5,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._sleep = sleep
+        self._sender = Sender(base_url, api_key, ca, timeout_s, retries, transport, sleep)
+
+    def __repr__(self) -> str:
+        return f"Client({self._sender.base_url})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._sender.close()
+
+    # ----------------------------------------------------------------------------------------- collections
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        kind: str = "face",
+        keep: str | None = None,
+        target_fpir: float | None = None,
+        retention_days: int | None = None,
+        model: str | None = None,
+    ) -> CollectionJson:
+        """Create a gallery; 409 if the name is taken."""
+        body = _given(
+            name=name, kind=kind, keep=keep, target_fpir=target_fpir, retention_days=retention_days, model=model
+        )
+        return cast(CollectionJson, self._write("POST", "/v1/collections", json=body))
+
+    def collections(self) -> Iterator[CollectionJson]:
+        """All that the key may read."""
+        return cast(Iterator[CollectionJson], self._pages("/v1/collections", {}))
+
+    def collection(self, name: str) -> CollectionJson:
+        return cast(CollectionJson, self._read("GET", _path("collections", name)))
+
+    def update_collection(
+        self,
+        name: str,
+        *,
+        keep: str | None = None,
+        target_fpir: float | None = None,
+        retention_days: int | object | None = _UNSET,
+    ) -> CollectionJson:
+        """Change what is given; `retention_days=None` means for ever."""
+        body = _given(keep=keep, target_fpir=target_fpir)
+        if retention_days is not _UNSET:
+            body["retention_days"] = retention_days
+        return cast(CollectionJson, self._write("PATCH", _path("collections", name), json=body))
+
+    def delete_collection(self, name: str) -> ReceiptJson | None:
+        """Destroy it with all its subjects; a signed receipt when the service gives one."""
+        return cast("ReceiptJson | None", self._write("DELETE", _path("collections", name)))
+
+    # -------------------------------------------------------------------------------------------- subjects
+
+    def put_subject(
+        self,
+        collection: str,
+        subject: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        consent: ConsentJson | None = None,
+        valid_from: str | None = None,
+        valid_until: str | None = None,
+    ) -> SubjectJson:
+        """Create a subject or replace its metadata, consent and validity."""
+        body = _given(consent=consent, valid_from=valid_from, valid_until=valid_until)
+        body["metadata"] = dict(metadata or {})
+        return cast(SubjectJson, self._write("PUT", _path("collections", collection, "subjects", subject), json=body))
+
+    def subject(self, collection: str, subject: str) -> SubjectJson:
+        """With its samples."""
+        return cast(SubjectJson, self._read("GET", _path("collections", collection, "subjects", subject)))
+
+    def subjects(
+        self, collection: str, *, metadata: Mapping[str, str] | None = None, page_size: int = 100
+    ) -> Iterator[SubjectJson]:
+        """All subjects, page by page; only those whose metadata has these values."""
+        params: dict[str, str | int] = {"limit": page_size, **_filter(metadata)}
+        return cast(Iterator[SubjectJson], self._pages(_path("collections", collection, "subjects"), params))
+
+    def erase(self, collection: str, subject: str) -> ReceiptJson:
+        """Erase a subject for good. Returns the signed receipt."""
+        return cast(ReceiptJson, self._write("DELETE", _path("collections", collection, "subjects", subject)))
+
+    # --------------------------------------------------------------------------------------------- samples
+
+    def enrol(self, collection: str, subject: str, *images: Image, idempotency_key: str | None = None) -> EnrolmentJson:
+        """Enrol the largest face of each picture; the subject is created if it is new.
+
+        idempotency_key: the same key and pictures give the first answer again, also after this program was killed.
+        Raises: ClientError with code all_samples_rejected, whose `problem["rejected"]` says why.
+        """
+        return self.enrol_pictures(collection, subject, [_named(image) for image in images], idempotency_key)[0]
+
+    def enrol_pictures(
+        self,
+        collection: str,
+        subject: str,
+        pictures: Sequence[tuple[str, bytes]],
+        idempotency_key: str | None = None,
+    ) -> tuple[EnrolmentJson, bool]:
+        """`enrol` for (file name, bytes) pairs. Returns the answer, and whether it is an earlier one given again."""
+        path = _path("collections", collection, "subjects", subject, "samples")
+        response = self._sender.send(
+            "POST",
+            path,
+            files=[("images", picture) for picture in pictures],
+            headers={"idempotency-key": idempotency_key or secrets.token_hex(16)},
+        )
+        return cast(EnrolmentJson, response.json()), response.headers.get("idempotency-replayed") == "true"
+
+    def delete_sample(self, collection: str, subject: str, sample: str) -> None:
+        """Take one picture of a subject away."""
+        self._write("DELETE", _path("collections", collection, "subjects", subject, "samples", sample))
+
+    def crop(self, collection: str, subject: str, sample: str) -> bytes:
+        """The aligned face that was kept, as JPEG."""
+        return self._sender.send(
+            "GET", _path("collections", collection, "subjects", subject, "samples", sample, "crop")
+        ).content
+
+    # ------------------------------------------------------------------------------------ asking about faces
+
+    def identify(
+        self,
+        collection: str,
+        image: Image,
+        *,
+        limit: int | None = None,
+        faces: str | None = None,
+        threshold: float | None = None,
+        fpir: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> IdentificationJson:
+        """Who of the collection is in the picture; a face with no candidates is nobody's that is enrolled.
+
+        faces: "all" or "largest". fpir: the share of strangers one accepts to be named, from which the service takes
+        the threshold; threshold: a cosine similarity instead.
+        """
+        params = {**_given(limit=limit, faces=faces, threshold=threshold, fpir=fpir), **_filter(metadata)}
+        return cast(IdentificationJson, self._ask(_path("collections", collection, "identify"), params, image=image))
+
+    def verify(
+        self, collection: str, subject: str, image: Image, *, threshold: float | None = None
+    ) -> VerificationJson:
+        """Whether the largest face of the picture is this subject's."""
+        path = _path("collections", collection, "subjects", subject, "verify")
+        return cast(VerificationJson, self._ask(path, _given(threshold=threshold), image=image))
+
+    def compare(self, image_a: Image, image_b: Image, *, threshold: float | None = None) -> VerificationJson:
+        """Whether two pictures show the same face."""
+        params = _given(threshold=threshold)
+        return cast(VerificationJson, self._ask("/v1/compare", params, image_a=image_a, image_b=image_b))
+
+    def detect(self, image: Image) -> DetectionJson:
+        """The faces of a picture, largest first."""
+        return cast(DetectionJson, self._ask("/v1/detect", {}, image=image))
+
+    # ---------------------------------------------------------------------------------------- running a service
+
+    def calibrate(self, collection: str) -> JobJson:
+        """Learn thresholds from the collection's own non-matching pairs, as a job: see `wait`."""
+        return cast(JobJson, self._write("POST", _path("collections", collection, "calibrate")))
+
+    def job(self, id: str) -> JobJson:
+        return cast(JobJson, self._read("GET", _path("jobs", id)))
+
+    def jobs(self) -> Iterator[JobJson]:
+        return cast(Iterator[JobJson], self._pages("/v1/jobs", {}))
+
+    def wait(
+        self, job: JobJson, *, poll_s: float = 0.2, on_progress: Callable[[JobJson], None] | None = None
+    ) -> JobJson:
+        """Ask for the job until it ended. Raises: ClientError with code job_failed unless it is done."""
+        while job["state"] in ("queued", "running"):
+            self._sleep(poll_s)
+            job = self.job(job["id"])
+            if on_progress is not None:
+                on_progress(job)
+        if job["state"] != "done":
+            raise ClientError("job_failed", 0, f"the job {job['state']}: {_job_error(job)}")
+        return job
+
+    def api_keys(self) -> Iterator[ApiKeyJson]:
+        return cast(Iterator[ApiKeyJson], self._pages("/v1/api-keys", {}))
+
+    def create_api_key(
+        self, name: str, grants: Sequence[GrantJson], *, expires_days: int | None = None, aws: bool = False
+    ) -> NewApiKeyJson:
+        """Make a key; its secret is shown this once, and so the call is not sent again on its own."""
+        body = _given(name=name, grants=list(grants), expires_days=expires_days, aws=aws or None)
+        return cast(NewApiKeyJson, self._sender.send("POST", "/v1/api-keys", json=body, again=False).json())
+
+    def revoke_api_key(self, id: str) -> None:
+        self._write("DELETE", _path("api-keys", id))
+
+    def audit(self, page_size: int = 100) -> Iterator[AuditEntryJson]:
+        """All audit entries, oldest first."""
+        return cast(Iterator[AuditEntryJson], self._pages("/v1/audit", {"limit": page_size}))
+
+    def limits(self) -> LimitsJson:
+        """What the service accepts."""
+        return cast(LimitsJson, self._read("GET", "/v1/limits"))
+
+    def ready(self) -> bool:
+        """Whether the service says that it is ready."""
+        try:
+            self._sender.send("GET", "/readyz", again=False)
+        except ClientError:
+            return False
+        return True
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _read(self, method: str, path: str, params: Mapping[str, Any] | None = None) -> object:
+        return self._sender.send(method, path, params=params).json()
+
+    def _ask(self, path: str, params: Mapping[str, Any], **images: Image) -> object:
+        files = [(field, _named(image)) for field, image in images.items()]
+        return self._sender.send("POST", path, params=params, files=files).json()
+
+    def _write(self, method: str, path: str, json: object = None) -> object:
+        response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})
+        return response.json() if response.content else None
+
+    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[object]:
+        cursor: str | None = None
+        while True:
+            page = self._sender.send("GET", path, params={**params, **_given(cursor=cursor)}).json()
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
+
+def _path(*segments: str) -> str:
+    """/v1/ and the segments, quoted; a segment of dots only is quoted too, or it would be taken for a step up."""
+    quoted = (quote(segment, safe="") if segment.strip(".") else segment.replace(".", "%2E") for segment in segments)
+    return "/v1/" + "/".join(quoted)
+
+
+def _given(**values: object) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _filter(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    return {f"metadata.{key}": value for key, value in (metadata or {}).items()}
+
+
+def _named(image: Image) -> tuple[str, bytes]:
+    """A part's file name and bytes. The file's own name may be a person's, so it stays here."""
+    return ("image", image) if isinstance(image, bytes) else ("image", image.read_bytes())
+
+
+def _job_error(job: JobJson) -> str:
+    error = job.get("error")
+    if isinstance(error, dict):
+        return str(error.get("detail") or error.get("code"))
+    return str(error or "no reason was given")

@@ -1,0 +1,132 @@
+"""Sends the client's calls: over TLS, again while the service is busy, and every refusal as a ClientError."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+LONGEST_WAIT_S: Final = 20.0
+
+
+class ClientError(Exception):
+    """The service refused or failed, or cannot be reached (status 0, code "unreachable").
+
+    code: a stable word, see docs/errors.md; problem: the whole RFC 9457 body, which may carry more.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        detail: str,
+        request_id: str | None = None,
+        problem: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(f"{detail} ({code})")
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.request_id = request_id
+        self.problem = dict(problem or {})
+
+
+class Sender:
+    """Connections to one service. Thread-safe; holds the key and shows it to nobody."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        ca: Path | str | None,
+        timeout_s: float,
+        retries: int,
+        transport: httpx.BaseTransport | None,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.base_url = base_url
+        self._retries = retries
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"user-agent": "lookalike-client"} | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
+            timeout=timeout_s,
+            verify=True if ca is None else _trusting(ca),
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"Sender({self.base_url})"
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def send(self, method: str, path: str, *, again: bool = True, **options: Any) -> httpx.Response:
+        """Send a call, and send it again while the service is busy or the connection breaks, if `again` allows.
+
+        A connection that was refused is always tried again, since nothing was sent.
+        Raises: ClientError.
+        """
+        for attempt in itertools.count():
+            last = attempt >= self._retries
+            try:
+                response = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                if last or _hopeless(error) or not (again or isinstance(error, httpx.ConnectError)):
+                    raise ClientError("unreachable", 0, f"{self.base_url}: {_reason(error)}") from error
+                self._sleep(_pause(attempt, None))
+                continue
+            if response.is_success:
+                break
+            if last or not again or response.status_code not in (429, 503):
+                raise _refusal(response)
+            self._sleep(_pause(attempt, response.headers.get("retry-after")))
+        return response
+
+
+def _trusting(ca: Path | str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise ClientError("bad_settings", 0, f"the CA file {ca} cannot be used: {_reason(error)}") from error
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    """Seconds to wait: what the service asked for, or twice as long each time; never in step with other clients."""
+    wait = min(0.2 * 2.0**attempt, LONGEST_WAIT_S)
+    with contextlib.suppress(ValueError):
+        wait = max(wait, float(retry_after or 0))
+    return min(wait, LONGEST_WAIT_S) * random.uniform(0.75, 1.25)
+
+
+def _hopeless(error: httpx.TransportError) -> bool:
+    """Whether trying again cannot help: a certificate that is not trusted, or a protocol that is not spoken."""
+    return isinstance(error, httpx.UnsupportedProtocol) or "CERTIFICATE" in str(error).upper()
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its certificate is not trusted; name its CA file (LOOKALIKE_CA, usually tls/ca.crt of its data folder)"
+    return text
+
+
+def _refusal(response: httpx.Response) -> ClientError:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        return ClientError("error", response.status_code, f"the service answered {response.status_code}")
+    detail = problem.get("detail") or problem.get("title") or "refused"
+    return ClientError(
+        str(problem.get("code", "error")), response.status_code, str(detail), problem.get("request_id"), problem
+    )

@@ -1,0 +1,179 @@
+"""The JSON that the service answers with, as types: what a program may rely on, and nothing computed.
+
+docs/api.md says what each field means. Keys that a version may leave out are marked `NotRequired`.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class BoxJson(TypedDict):
+    """Pixels of the upright picture; x, y is the top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class QualityJson(TypedDict):
+    score: float
+    reasons: list[str]
+
+
+class CollectionJson(TypedDict):
+    id: NotRequired[str]
+    name: str
+    kind: str
+    model: str
+    keep: str
+    target_fpir: float
+    retention_days: int | None
+    subjects: int
+    samples: int
+    calibration: NotRequired[str]
+    created_at: NotRequired[str | float]
+
+
+class ConsentJson(TypedDict):
+    basis: str
+    reference: NotRequired[str]
+    expires_at: NotRequired[str | None]
+
+
+class SampleJson(TypedDict):
+    """filename: which part of the request it came from, when the service says so."""
+
+    id: str
+    box: BoxJson
+    quality: QualityJson
+    filename: NotRequired[str]
+    conflict: NotRequired[dict[str, object] | None]
+
+
+class SubjectJson(TypedDict):
+    id: str
+    metadata: dict[str, str]
+    consent: NotRequired[ConsentJson | None]
+    valid_from: NotRequired[str | None]
+    valid_until: NotRequired[str | None]
+    samples: NotRequired[list[SampleJson]]
+
+
+class RejectedJson(TypedDict):
+    filename: str
+    reasons: list[str]
+
+
+class EnrolmentJson(TypedDict):
+    samples: list[SampleJson]
+    rejected: list[RejectedJson]
+
+
+class ThresholdJson(TypedDict):
+    similarity: float
+    source: str
+    target_fpir: NotRequired[float | None]
+    gallery_size: NotRequired[int]
+
+
+class CandidateJson(TypedDict):
+    subject: str
+    sample: str
+    similarity: float
+    fpir: float
+    metadata: dict[str, str]
+
+
+class FaceJson(TypedDict):
+    """landmarks: left eye, right eye, nose, left and right mouth corner, each [x, y]."""
+
+    box: BoxJson
+    landmarks: list[list[float]]
+    quality: QualityJson
+
+
+class IdentifiedFaceJson(FaceJson):
+    candidates: list[CandidateJson]
+
+
+class IdentificationJson(TypedDict):
+    faces: list[IdentifiedFaceJson]
+    threshold: ThresholdJson
+    model: str
+    request_id: str
+
+
+class VerificationJson(TypedDict):
+    match: bool
+    similarity: float
+    threshold: ThresholdJson
+    fmr: float
+
+
+class DetectionJson(TypedDict):
+    faces: list[FaceJson]
+
+
+class ReceiptJson(TypedDict):
+    """body: what was destroyed and when; signature: Ed25519 over it."""
+
+    body: str | dict[str, object]
+    signature: str
+    public_key: str
+
+
+class GrantJson(TypedDict):
+    role: str
+    collection: NotRequired[str | None]
+
+
+class ApiKeyJson(TypedDict):
+    id: str
+    name: str
+    grants: list[GrantJson]
+    expires_at: NotRequired[str | float | None]
+
+
+class NewApiKeyJson(TypedDict):
+    """key: shown this once."""
+
+    id: str
+    key: str
+    access_key_id: NotRequired[str | None]
+    secret_access_key: NotRequired[str | None]
+
+
+class ProgressJson(TypedDict):
+    done: int
+    total: int
+
+
+class JobJson(TypedDict):
+    id: str
+    kind: str
+    state: str
+    progress: ProgressJson
+    error: NotRequired[object]
+    result: NotRequired[object]
+
+
+class AuditEntryJson(TypedDict):
+    seq: int
+    at: str | float
+    action: str
+    principal: str
+    outcome: str
+    request_id: str
+    collection: str | None
+    subject: str | None
+    details: NotRequired[dict[str, object]]
+
+
+class LimitsJson(TypedDict):
+    max_image_bytes: int
+    max_image_pixels: int
+    max_faces: int
+    max_images: int
+    max_request_bytes: int

@@ -1,0 +1,81 @@
+"""An httpx transport that answers from an ASGI application in this process, without a socket.
+
+With it the command speaks the same HTTP API to the data folder as it does to a service: there is one code path.
+The application runs in an event loop of its own on a background thread; its start-up and shut-down are run too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import MutableMapping
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+
+class InProcessTransport(httpx.BaseTransport):
+    """Thread-safe: calls from several threads run side by side in the application's loop."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._inner = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=("127.0.0.1", 0))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="in-process-api", daemon=True)
+        self._thread.start()
+        self._lifespan = asyncio.run_coroutine_threadsafe(_Lifespan.start(app), self._loop).result()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; its body and the answer's are held in memory."""
+        body = request.read()
+        copy = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        status, headers, content = asyncio.run_coroutine_threadsafe(self._answer(copy), self._loop).result()
+        return httpx.Response(status, headers=headers, content=content, request=request)
+
+    async def _answer(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes]:
+        response = await self._inner.handle_async_request(request)
+        return response.status_code, response.headers, await response.aread()
+
+    def close(self) -> None:
+        """Shut the application down and stop its loop."""
+        asyncio.run_coroutine_threadsafe(self._lifespan.stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Lifespan:
+    """The application's start-up and shut-down, as the ASGI lifespan protocol has them."""
+
+    def __init__(self) -> None:
+        self._inbox: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+        self._answered = asyncio.Queue[str]()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, app: ASGIApp) -> _Lifespan:
+        lifespan = cls()
+        lifespan._task = asyncio.create_task(lifespan._run(app))
+        await lifespan._tell("lifespan.startup")
+        return lifespan
+
+    async def stop(self) -> None:
+        await self._tell("lifespan.shutdown")
+        if self._task is not None:
+            await self._task
+
+    async def _run(self, app: ASGIApp) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
+            await self._answered.put(message["type"])
+
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, self._inbox.get, send)
+
+    async def _tell(self, message: str) -> None:
+        """Wait for the application's answer, or for its end if it wants nothing to do with lifespans."""
+        if self._task is None or self._task.done():
+            return
+        await self._inbox.put({"type": message})
+        answer = asyncio.create_task(self._answered.get())
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()
