@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedder.onnx_files import simplify
 from lookalike.errors import BadModel
 
 CONVERSION = "1"
@@ -60,6 +59,8 @@ def load_bundled(model: BundledModel, cache_dir: Path) -> bytes:
     cached = _read_checked(target)
     if cached is not None:
         return cached
+    from embedder.onnx_files import simplify  # a third of a second to import, and needed once in a cache's life
+
     converted = simplify(read_source(model), model.free_dimensions)
     cache_dir.mkdir(parents=True, exist_ok=True)
     # The hash goes last: a kill between the two leaves a pair that does not match and is converted anew.
