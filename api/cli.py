@@ -1,0 +1,75 @@
+"""The `lookalike` command: its groups, and what its exit codes mean.
+
+0 done, 1 refused or failed (one line on stderr says why), 2 wrong usage. With --json exactly one JSON document is
+on stdout, for a failure `{"error": {"code", "detail"}}`. LOOKALIKE_LOG_LEVEL=debug shows the trace of a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from api.commands import access, collections, faces, jobs
+from api.commands.output import complain, print_json
+
+FAILED = 1
+
+
+def build() -> typer.Typer:
+    """The command with all its groups."""
+    app = typer.Typer(
+        name="lookalike",
+        help="Face recognition that an organisation runs itself.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.add_typer(collections.app, name="collections")
+    for command in (faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate):
+        app.command()(command)
+    app.add_typer(access.app, name="api-keys")
+    app.add_typer(jobs.app, name="jobs")
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        build()()
+    except Exception as error:
+        if os.environ.get("LOOKALIKE_LOG_LEVEL", "").lower() == "debug":
+            raise
+        sys.exit(_fail(error))
+
+
+def _fail(error: Exception) -> int:
+    """Say in one line what went wrong. Returns the exit code."""
+    code, text = _explain(error)
+    if "--json" in sys.argv[1:]:
+        print_json({"error": {"code": code, "detail": text}})
+    complain(text)
+    return FAILED
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """A stable code and a sentence, without a path into this program or a value that it held."""
+    from api.client_sending import ClientError
+    from lookalike.errors import LookalikeError
+
+    if isinstance(error, ClientError):
+        return error.code, str(error)
+    if isinstance(error, LookalikeError):
+        return error.code, f"{error} ({error.code})"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return "os_error", f"{where}{error.strerror or type(error).__name__}"
+    return "internal_error", f"internal error, {type(error).__name__}; LOOKALIKE_LOG_LEVEL=debug shows the trace"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`lookalike collections`: create, list, show and delete galleries."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.commands.output import JsonOption, print_json, print_table
+from api.commands.session import open_client
+
+if TYPE_CHECKING:
+    from api.client_shapes import CollectionJson
+
+app = typer.Typer(no_args_is_help=True, help="Create, list, show and delete collections.")
+
+Name = Annotated[str, typer.Argument(metavar="COLLECTION")]
+
+
+class KeepChoice(StrEnum):
+    """What is kept of an enrolled picture besides its vector."""
+
+    none = "none"
+    crop = "crop"
+    image = "image"
+
+
+class KindChoice(StrEnum):
+    """What a collection holds."""
+
+    face = "face"
+    image = "image"
+
+
+@app.command()
+def create(
+    name: Name,
+    kind: Annotated[KindChoice, typer.Option(help="What it holds.")] = KindChoice.face,
+    keep: Annotated[KeepChoice, typer.Option(help="What to keep, sealed, of a picture.")] = KeepChoice.crop,
+    target_fpir: Annotated[float, typer.Option(help="Share of strangers that may be taken for someone.")] = 0.01,
+    retention_days: Annotated[int | None, typer.Option(help="Erase subjects after so many days.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a collection."""
+    with open_client() as client:
+        made = client.create_collection(
+            name, kind=kind.value, keep=keep.value, target_fpir=target_fpir, retention_days=retention_days
+        )
+    if as_json:
+        print_json(made)
+    else:
+        print(f"created {made['name']}: enrol people with `lookalike enrol {made['name']} FOLDER`")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the collections."""
+    with open_client() as client:
+        found = list(client.collections())
+    if as_json:
+        print_json({"items": found})
+    else:
+        print_table(("name", "kind", "subjects", "samples", "keep", "target FPIR", "calibration"), _rows(found))
+
+
+@app.command()
+def show(name: Name, as_json: JsonOption = False) -> None:
+    """Show a collection's policy and how much is in it."""
+    with open_client() as client:
+        found = client.collection(name)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("field", "value"), list(found.items()))
+
+
+@app.command()
+def delete(name: Name, as_json: JsonOption = False) -> None:
+    """Destroy a collection with all its subjects, and print the signed receipt."""
+    with open_client() as client:
+        receipt = client.delete_collection(name)
+    if as_json:
+        print_json({"deleted": name, "receipt": receipt})
+        return
+    print(f"deleted {name}")
+    if receipt is not None:
+        print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+
+
+def _rows(found: list[CollectionJson]) -> list[tuple[object, ...]]:
+    return [
+        (c["name"], c["kind"], c["subjects"], c["samples"], c["keep"], c["target_fpir"], c.get("calibration"))
+        for c in found
+    ]

@@ -1,0 +1,53 @@
+"""`lookalike jobs` and `calibrate`: work that takes a while, and the wait for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from api.commands.output import JsonOption, print_json, print_table
+from api.commands.session import open_client
+
+app = typer.Typer(no_args_is_help=True, help="List and show a service's jobs.")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the jobs of the service at LOOKALIKE_URL; a command without it keeps none after it ends."""
+    with open_client() as client:
+        found = list(client.jobs())
+    if as_json:
+        print_json({"items": found})
+        return
+    rows = [
+        (job["id"], job["kind"], job["state"], f"{job['progress']['done']}/{job['progress']['total']}") for job in found
+    ]
+    print_table(("id", "kind", "state", "progress"), rows)
+
+
+@app.command()
+def show(id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+    """Show one job."""
+    with open_client() as client:
+        job = client.job(id)
+    if as_json:
+        print_json(job)
+    else:
+        print_table(("field", "value"), list(job.items()))
+
+
+def calibrate(collection: Annotated[str, typer.Argument(metavar="COLLECTION")], as_json: JsonOption = False) -> None:
+    """Learn a collection's thresholds from its own non-matching pairs, and wait for the end."""
+    with open_client() as client:
+        job = client.wait(client.calibrate(collection))
+    if as_json:
+        print_json(job)
+        return
+    result = job.get("result")
+    print(f"calibrated {collection}")
+    if isinstance(result, dict):
+        print(
+            f"learned from {result['subjects']} subjects and {result['pairs']} pairs; threshold "
+            f"{result['before']['similarity']:.3f} before, {result['after']['similarity']:.3f} now"
+        )

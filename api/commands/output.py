@@ -1,0 +1,48 @@
+"""How a command prints: one JSON document, a table for a terminal, or plain lines for a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def print_json(document: object) -> None:
+    """One document on stdout; characters that stdout cannot carry are escaped."""
+    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(document, ensure_ascii=not readable, indent=2 if sys.stdout.isatty() else None))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A drawn table on a terminal; elsewhere a line of column names and one a row, parted by tabs."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(_flat(cell) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(_flat(cell)) for cell in row))
+    Console().print(table)
+
+
+def complain(line: str) -> None:
+    """One line on stderr."""
+    print(f"lookalike: {' '.join(line.split())}", file=sys.stderr)
+
+
+def _flat(cell: object) -> str:
+    if cell is None:
+        return "–"
+    text = f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    return "".join(c if c.isprintable() else " " for c in text)
