@@ -1,0 +1,123 @@
+"""Builds the HTTP application from services: layers, routes, error answers and its OpenAPI."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from api import schemas
+from api.credentials import Credentials
+from api.edge import Edge, strict_query
+from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
+from api.idempotency import Turns
+from api.limits import BodyLimits, Limits
+from api.metrics import Metrics
+from api.observe import Observe
+from api.pool import Pool
+from api.routes import audit, collections, jobs, keys, pictures, service, subjects
+from lookalike.domain import Principal
+from lookalike.errors import LookalikeError
+
+if TYPE_CHECKING:
+    from api.wiring import Services
+
+HELD_REQUESTS = 4
+"""Bodies of all requests in hand may fill the memory of this many largest ones."""
+
+_ROUTERS = (collections, subjects, pictures, jobs, keys, audit, service)
+
+
+def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
+    """The application. principal: who every request is, without a credential, for use inside one process."""
+    settings = services.settings
+    pool = Pool(settings.workers, settings.max_queue)
+    metrics = Metrics(lambda: pool.queue_depth, lambda: pool.running)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        pool.close()
+
+    app = FastAPI(
+        title="Lookalike",
+        version=version("lookalike"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(strict_query)],
+    )
+    app.state.edge = Edge(services, pool, metrics, Turns())
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    _answer_errors(app)
+    _add_layers(app, services, pool, metrics, principal)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, principal: Principal | None) -> None:
+    """The last one added is the outermost."""
+    settings = services.settings
+
+    async def authenticate(secret: str) -> Principal:
+        return await pool.look_up(services.api_keys.authenticate, secret)
+
+    limits = BodyLimits(
+        max_bytes=settings.max_request_bytes,
+        max_held_bytes=settings.max_request_bytes * HELD_REQUESTS,
+        idle_timeout_s=settings.body_idle_timeout_s,
+        min_bytes_per_s=settings.body_min_bytes_per_s,
+        answer_timeout_s=settings.answer_timeout_s,
+    )
+    app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
+    app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
+    app.add_middleware(Observe, metrics=metrics)
+
+
+def _answer_errors(app: FastAPI) -> None:
+    app.add_exception_handler(InvalidFields, answer_invalid_fields)  # type: ignore[arg-type]
+    app.add_exception_handler(LookalikeError, answer_error)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, answer_http)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, answer_invalid)  # type: ignore[arg-type]
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's own, with the bodies that our routes read themselves and the way to authenticate."""
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        components = found.setdefault("components", {})
+        components.setdefault("schemas", {}).update(_body_schemas())
+        for unused in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(unused, None)
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        }
+        found["security"] = [{"bearer": []}, {"key": []}]
+        for open_path in ("/healthz", "/readyz"):
+            found["paths"][open_path]["get"]["security"] = [{}]
+        app.openapi_schema = found
+    return app.openapi_schema
+
+
+def _body_schemas() -> dict[str, Any]:
+    models = [
+        model
+        for _, model in inspect.getmembers(schemas, inspect.isclass)
+        if issubclass(model, schemas.Incoming) or model is schemas.Problem
+    ]
+    bodies: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in models]
+    _, definitions = models_json_schema(bodies, ref_template="#/components/schemas/{model}")
+    schemas_by_name: dict[str, Any] = definitions["$defs"]
+    return schemas_by_name

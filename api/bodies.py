@@ -1,0 +1,211 @@
+"""Request bodies as values: multipart pictures kept in memory, and strict JSON.
+
+Pictures never touch the disk: a parser that spools to temporary files would leave faces there in the clear. The
+content type and the name of a part are not trusted; its bytes decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from api.errors import InvalidFields, MissingField, RequestTooLarge, UnsupportedMediaType, field_errors
+from lookalike.errors import ImageTooLarge, InvalidInput
+
+MAX_JSON_BYTES = 1_000_000
+MAX_TEXT_BYTES = 100_000
+MAX_FILENAME = 255
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(slots=True, repr=False)
+class Part:
+    """One part of a multipart body. filename: as the sender says, empty where none was said."""
+
+    name: str
+    filename: str
+    data: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The parts that a call takes. pictures: how many of each name; texts: names that may come once."""
+
+    pictures: Mapping[str, int]
+    texts: frozenset[str] = frozenset()
+
+
+class Parts(list[Part]):
+    """The parts of a body in their order."""
+
+    def named(self, name: str) -> list[Part]:
+        """Those of a name. Raises: MissingField where there is none."""
+        found = [part for part in self if part.name == name]
+        if not found:
+            raise MissingField(f"the multipart field {name!r} is missing: send the picture as a file in it")
+        return found
+
+    def text(self, name: str) -> str | None:
+        """A text field's value. Raises: InvalidInput if it is not UTF-8."""
+        for part in self:
+            if part.name == name:
+                try:
+                    return part.data.decode()
+                except UnicodeDecodeError:
+                    raise InvalidInput(f"{name}: UTF-8 text is allowed") from None
+        return None
+
+    def digest(self) -> bytes:
+        """The same for the same parts, whatever boundary stood between them."""
+        found = hashlib.sha256()
+        for part in self:
+            for item in (part.name.encode(), part.filename.encode("utf-8", "surrogatepass"), part.data):
+                found.update(len(item).to_bytes(8, "big"))
+                found.update(item)
+        return found.digest()
+
+
+async def read_parts(request: Request, expected: Expected, max_picture_bytes: int) -> Parts:
+    """The multipart body. Raises: UnsupportedMediaType, MissingField, ImageTooLarge, InvalidInput."""
+    names = ", ".join(repr(name) for name in expected.pictures)
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise UnsupportedMediaType(f"send multipart/form-data with the picture in the field {names}")
+    reader = _Reader(expected, max_picture_bytes)
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        async for chunk in request.stream():
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError:
+        raise InvalidInput("the multipart body is malformed or ends too early") from None
+    return reader.parts
+
+
+class _Reader:
+    """Callbacks that gather the parts and refuse what is not expected."""
+
+    def __init__(self, expected: Expected, max_picture_bytes: int) -> None:
+        self.parts = Parts()
+        self._expected = expected
+        self._max_picture_bytes = max_picture_bytes
+        self._counts: dict[str, int] = {}
+        self._header = bytearray()
+        self._value = bytearray()
+        self._disposition = b""
+        self._max_bytes = 0
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._on_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers,
+            "on_part_data": self._on_data,
+        }
+
+    def _on_begin(self) -> None:
+        self._disposition = b""
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _on_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        filename = options.get(b"filename", b"").decode("utf-8", "replace")[:MAX_FILENAME]
+        self._counts[name] = self._counts.get(name, 0) + 1
+        if name in self._expected.pictures:
+            if self._counts[name] > self._expected.pictures[name]:
+                self._too_many(name)
+            self._max_bytes = self._max_picture_bytes
+        elif name in self._expected.texts and self._counts[name] == 1:
+            self._max_bytes = MAX_TEXT_BYTES
+        else:
+            self._unexpected()
+        self.parts.append(Part(name, filename))
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        part = self.parts[-1]
+        if len(part.data) + end - start > self._max_bytes:
+            if part.name in self._expected.pictures:
+                raise ImageTooLarge(f"a picture of at most {self._max_bytes} bytes is allowed")
+            raise RequestTooLarge(f"{part.name}: at most {self._max_bytes} bytes are allowed")
+        part.data += data[start:end]
+
+    def _too_many(self, name: str) -> NoReturn:
+        most = self._expected.pictures[name]
+        if most == 1:
+            raise InvalidInput(f"the field {name!r} is allowed once")
+        raise ImageTooLarge(f"at most {most} pictures a request are allowed in the field {name!r}")
+
+    def _unexpected(self) -> NoReturn:
+        names = ", ".join(repr(name) for name in (*self._expected.pictures, *sorted(self._expected.texts)))
+        code = MissingField if not self.parts else InvalidInput
+        raise code(f"a field of another name was sent; this call takes {names}")
+
+
+async def read_json(request: Request, model: type[M]) -> M:
+    """The JSON body as `model`. Raises: UnsupportedMediaType, RequestTooLarge, InvalidInput naming the fields."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType("send application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise RequestTooLarge(f"a JSON body of at most {MAX_JSON_BYTES} bytes is allowed")
+    return validated(json_value(bytes(body)), model)
+
+
+def validated(value: object, model: type[M]) -> M:
+    """A JSON value as `model`. Raises: InvalidInput naming the fields."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidFields(field_errors(error.errors(include_input=False, include_url=False))) from None
+
+
+def json_value(text: bytes | str) -> object:
+    """Raises: InvalidInput unless it is JSON (RFC 8259) without a key that is given twice."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise InvalidInput("the body is not valid JSON; NaN, Infinity and repeated keys are refused") from None
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def digest_of(model: BaseModel | None) -> bytes:
+    """The same for the same JSON values, whatever their order and spacing."""
+    sent = {} if model is None else model.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).digest()

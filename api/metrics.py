@@ -1,0 +1,49 @@
+"""What Prometheus may know: counts and times by route template, and how deep the queue is; never a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The figures of one app, in a registry of its own."""
+
+    def __init__(self, queue_depth: Callable[[], int], running: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "lookalike_requests",
+            "Answered requests",
+            ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "lookalike_request_seconds",
+            "Time from a request's headers to the end of its answer",
+            ("method", "route"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        depth = Gauge("lookalike_queue_depth", "Requests that wait for a worker", registry=self._registry)
+        depth.set_function(queue_depth)
+        busy = Gauge("lookalike_workers_busy", "Workers at work", registry=self._registry)
+        busy.set_function(running)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request. method: as `known_method`; route: the template, never the path."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+def known_method(method: str) -> str:
+    """The method, or "other" for one that a client made up."""
+    return method if method in _METHODS else "other"

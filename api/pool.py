@@ -1,0 +1,82 @@
+"""The bounded pool of threads that does the work, with a queue beyond which requests are shed at once.
+
+There are more threads than cores: a thread whose audit entry waits to become durable lets another compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from lookalike.errors import Overloaded
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOOKUP_THREADS = 2
+
+
+def threads_for(workers: int) -> int:
+    """workers: as set; 0 takes twice the cores and two more."""
+    return (
+        workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) * 2 + 2
+    )
+
+
+class Pool:
+    """Runs blocking work for the event loop. Used from one event loop only."""
+
+    def __init__(self, workers: int, max_queue: int) -> None:
+        self._threads = threads_for(workers)
+        self._max_queue = max_queue
+        self._pending = 0
+        self._workers = ThreadPoolExecutor(self._threads, "worker")
+        self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
+
+    @property
+    def full(self) -> bool:
+        """Whether one more piece of work would be shed."""
+        return self._pending >= self._threads + self._max_queue
+
+    @property
+    def queue_depth(self) -> int:
+        return max(0, self._pending - self._threads)
+
+    @property
+    def running(self) -> int:
+        return min(self._pending, self._threads)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work`, done by a worker. Raises: Overloaded when the queue is full, and what `work` raises.
+
+        Work whose caller goes away is dropped if it has not begun; once begun it counts until it ends.
+        """
+        if self.full:
+            raise Overloaded("all workers are busy and the queue is full")
+        loop = asyncio.get_running_loop()
+        future = self._workers.submit(work, *args, **kwargs)
+        self._pending += 1
+        future.add_done_callback(lambda _: _on_loop(loop, self._one_less))
+        return await asyncio.wrap_future(future)
+
+    async def look_up(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for what takes microseconds and must not wait behind pictures."""
+        return await asyncio.wrap_future(self._lookups.submit(work, *args, **kwargs))
+
+    def _one_less(self) -> None:
+        self._pending -= 1
+
+    def close(self) -> None:
+        """Waits for the work that has begun and drops the rest."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._lookups.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        return  # The loop has ended, and its count with it.

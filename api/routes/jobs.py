@@ -1,0 +1,61 @@
+"""Jobs: what runs, how far it is, and cancelling what has not begun."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, respond, write
+from api.idempotency import Answer
+from api.jobs import Job
+from api.schemas import JobList, JobOut
+from lookalike.answers import Caller
+from lookalike.domain import Permission
+from lookalike.errors import JobNotFound, PermissionDenied
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.get("", response_model=JobList, responses=problems())
+async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
+    """The jobs of the collections that the caller may run jobs on, newest first."""
+    _allow(caller)
+    return await read(
+        edge, lambda: JobList(items=[JobOut.of(job) for job in edge.services.jobs.jobs() if _sees(caller, job)])
+    )
+
+
+@router.get("/{id}", response_model=JobOut, responses=problems(404))
+async def read_job(id: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """One job."""
+    _allow(caller)
+    return respond(answered(200, JobOut.of(_find(edge, caller, id))))
+
+
+@router.post("/{id}/cancel", response_model=JobOut, responses=problems(404, 409))
+async def cancel_job(id: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Cancel a job that has not begun."""
+    _allow(caller)
+
+    def work() -> Answer:
+        return answered(200, JobOut.of(edge.services.jobs.cancel(_find(edge, caller, id).id)))
+
+    return await write(request, edge, caller, None, work)
+
+
+def _allow(caller: Caller) -> None:
+    if not caller.principal.may_anywhere(Permission.RUN_JOBS):
+        raise PermissionDenied("this needs the permission 'run_jobs', which the credential lacks")
+
+
+def _sees(caller: Caller, job: Job) -> bool:
+    return caller.principal.may(Permission.RUN_JOBS, job.collection)
+
+
+def _find(edge: Edge, caller: Caller, id: str) -> Job:
+    """Raises: JobNotFound, also for a job that the caller may not see."""
+    job = edge.services.jobs.job(id)
+    if not _sees(caller, job):
+        raise JobNotFound("there is no such job")
+    return job

@@ -1,0 +1,168 @@
+"""Calls that answer about a picture and keep nothing of it: identify, search, verify, compare, detect."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import Expected, read_parts
+from api.edge import CallerDep, Edge, EdgeDep, MetadataDep, Needs, problems, read, takes_pictures
+from api.schemas import ComparisonOut, DetectionOut, FaceOut, IdentificationOut, VerificationOut
+from lookalike import inputs
+from lookalike.domain import Permission
+from lookalike.errors import InvalidInput, ModelNotAvailable
+
+router = APIRouter(prefix="/v1", tags=["pictures"])
+
+_PICTURE_PROBLEMS = problems(408, 413, 415)
+_PROBLEMS = problems(404, 408, 409, 413, 415)
+
+_IDENTIFY = Depends(Needs(Permission.IDENTIFY, lambda s, who, p: s.gallery.identify(who, p["collection"], b"")))
+_VERIFY = Depends(
+    Needs(Permission.IDENTIFY, lambda s, who, p: s.gallery.verify(who, p["collection"], p["subject"], b""))
+)
+_COMPARE = Depends(Needs(Permission.IDENTIFY, lambda s, who, _: s.gallery.compare(who, b"", b""), anywhere=True))
+_DETECT = Depends(Needs(Permission.IDENTIFY, lambda s, who, _: s.gallery.detect(who, b""), anywhere=True))
+
+ThresholdQuery = Annotated[float | None, Query(description="A similarity from 0 to 1; excludes the rate")]
+
+
+@router.post(
+    "/collections/{collection}/identify",
+    response_model=IdentificationOut,
+    responses=_PROBLEMS,
+    openapi_extra=takes_pictures("image"),
+    dependencies=[_IDENTIFY],
+)
+async def identify(
+    collection: str,
+    request: Request,
+    edge: EdgeDep,
+    caller: CallerDep,
+    metadata: MetadataDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Candidates a face")] = 5,
+    faces: Literal["all", "largest"] = "all",
+    threshold: ThresholdQuery = None,
+    fpir: Annotated[float | None, Query(description="The false-alarm rate to aim at")] = None,
+) -> Response:
+    """Who is in the picture: candidates for each face, none for whoever is not enrolled."""
+    _check(threshold, fpir, "fpir")
+    (image,) = await _pictures(request, edge, "image")
+    return await read(
+        edge,
+        lambda: IdentificationOut.of(
+            edge.services.gallery.identify(
+                caller,
+                collection,
+                image,
+                limit=limit,
+                largest_only=faces == "largest",
+                threshold=threshold,
+                fpir=fpir,
+                metadata=metadata,
+            ),
+            caller.request_id,
+        ),
+    )
+
+
+@router.post(
+    "/collections/{collection}/search",
+    response_model=IdentificationOut,
+    responses=_PROBLEMS,
+    openapi_extra=takes_pictures("image", texts={"box": "JSON {x, y, width, height}: search this part only"}),
+    dependencies=[_IDENTIFY],
+)
+async def search(collection: str) -> Response:
+    """Search a collection of `kind: image`; no model for images is installed in this version."""
+    raise ModelNotAvailable("no model for images is installed; to search faces, use identify")
+
+
+@router.post(
+    "/collections/{collection}/subjects/{subject}/verify",
+    response_model=VerificationOut,
+    responses=_PROBLEMS,
+    openapi_extra=takes_pictures("image"),
+    dependencies=[_VERIFY],
+)
+async def verify(
+    collection: str,
+    subject: str,
+    request: Request,
+    edge: EdgeDep,
+    caller: CallerDep,
+    threshold: ThresholdQuery = None,
+    fmr: Annotated[float | None, Query(description="The false match rate to aim at")] = None,
+) -> Response:
+    """Whether the picture's largest face is this subject."""
+    _check(threshold, fmr, "fmr")
+    (image,) = await _pictures(request, edge, "image")
+    return await read(
+        edge,
+        lambda: VerificationOut.of(
+            edge.services.gallery.verify(caller, collection, subject, image, threshold=threshold, fmr=fmr),
+            caller.request_id,
+        ),
+    )
+
+
+@router.post(
+    "/compare",
+    response_model=ComparisonOut,
+    responses=_PICTURE_PROBLEMS,
+    openapi_extra=takes_pictures("image_a", "image_b"),
+    dependencies=[_COMPARE],
+)
+async def compare(
+    request: Request,
+    edge: EdgeDep,
+    caller: CallerDep,
+    threshold: ThresholdQuery = None,
+    fmr: Annotated[float | None, Query(description="The false match rate to aim at")] = None,
+) -> Response:
+    """Whether the largest faces of two pictures are one person."""
+    _check(threshold, fmr, "fmr")
+    image_a, image_b = await _pictures(request, edge, "image_a", "image_b")
+    return await read(
+        edge,
+        lambda: ComparisonOut.of(
+            edge.services.gallery.compare(caller, image_a, image_b, threshold=threshold, fmr=fmr), caller.request_id
+        ),
+    )
+
+
+@router.post(
+    "/detect",
+    response_model=DetectionOut,
+    responses=_PICTURE_PROBLEMS,
+    openapi_extra=takes_pictures("image"),
+    dependencies=[_DETECT],
+)
+async def detect(request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """The faces in a picture, largest first; none is an answer."""
+    (image,) = await _pictures(request, edge, "image")
+    return await read(
+        edge,
+        lambda: DetectionOut(
+            faces=[FaceOut.of(face) for face in edge.services.gallery.detect(caller, image)],
+            request_id=caller.request_id,
+        ),
+    )
+
+
+async def _pictures(request: Request, edge: Edge, *names: str) -> list[bytes]:
+    parts = await read_parts(request, Expected(dict.fromkeys(names, 1)), edge.services.settings.max_image_bytes)
+    return [bytes(parts.named(name)[0].data) for name in names]
+
+
+def _check(threshold: float | None, rate: float | None, name: str) -> None:
+    """Refuse a wrong bar before the body is read."""
+    if threshold is not None and rate is not None:
+        raise InvalidInput(f"threshold and {name}: one of them is allowed, not both")
+    if threshold is not None:
+        inputs.similarity(threshold)
+    if rate is not None:
+        inputs.rate(rate, name)

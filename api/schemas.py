@@ -1,0 +1,605 @@
+"""The JSON that goes in and out, as design/contract.md names it; OpenAPI is made from these classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.jobs import Job, JobState
+from lookalike import answers, domain
+from lookalike.domain import Keep, Kind
+
+Metadata = dict[str, str]
+Text = Annotated[str, StringConstraints(max_length=1024)]
+
+
+def _none(value: object) -> bool:
+    return value is None
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch in ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+class Incoming(BaseModel):
+    """A body that a client sends: unknown fields are refused, numbers are not made out of text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+# -------------------------------------------------------------------------------------------- collections
+
+
+class NewCollection(Incoming):
+    name: str
+    kind: Annotated[Kind, Field(strict=False)] = Kind.FACE
+    model: str | None = None
+    keep: Annotated[Keep, Field(strict=False)] = Keep.CROP
+    retention_days: int | None = None
+    target_fpir: float = 0.01
+
+
+class CollectionChange(Incoming):
+    """Only what is sent is changed; `retention_days: null` takes the limit away."""
+
+    keep: Annotated[Keep | None, Field(strict=False)] = None
+    retention_days: int | None = None
+    target_fpir: float | None = None
+
+
+class CollectionOut(BaseModel):
+    """calibration: "model", or "collection" once it learned from its own pairs."""
+
+    name: str
+    kind: Kind
+    model: str
+    keep: Keep
+    target_fpir: float
+    retention_days: int | None
+    calibration: str
+    subjects: int
+    samples: int
+    created_at: str
+
+    @classmethod
+    def of(cls, info: answers.CollectionInfo) -> CollectionOut:
+        collection = info.collection
+        return cls(
+            name=collection.name,
+            kind=collection.kind,
+            model=collection.space.model,
+            keep=collection.keep,
+            target_fpir=collection.target_fpir,
+            retention_days=collection.retention_days,
+            calibration=info.calibration,
+            subjects=info.subjects,
+            samples=info.samples,
+            created_at=moment(collection.created_at),
+        )
+
+
+class CollectionList(BaseModel):
+    items: list[CollectionOut]
+    next_cursor: str | None = None
+
+
+class ReceiptOut(BaseModel):
+    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex."""
+
+    body: str
+    signature: str
+    public_key: str
+
+    @classmethod
+    def of(cls, receipt: domain.Receipt) -> ReceiptOut:
+        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key)
+
+
+# ------------------------------------------------------------------------------------------------- faces
+
+
+class BoxOut(BaseModel):
+    """In pixels of the upright picture; the corner may lie outside."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, box: domain.Box) -> BoxOut:
+        return cls(x=box.x, y=box.y, width=box.width, height=box.height)
+
+
+class QualityOut(BaseModel):
+    """score: 0 to 1; reasons: why the face would not be enrolled, empty if it would."""
+
+    score: float
+    reasons: list[str]
+    measures: dict[str, float]
+
+    @classmethod
+    def of(cls, quality: domain.Quality) -> QualityOut:
+        return cls(score=quality.score, reasons=list(quality.reasons), measures=dict(quality.measures))
+
+
+class FaceOut(BaseModel):
+    """landmarks: left eye, right eye, nose, left and right mouth corner, as seen in the picture."""
+
+    box: BoxOut
+    landmarks: list[tuple[float, float]]
+    confidence: float
+    quality: QualityOut
+
+    @classmethod
+    def of(cls, face: domain.Face) -> FaceOut:
+        return cls(
+            box=BoxOut.of(face.box),
+            landmarks=[(x, y) for x, y in face.landmarks],
+            confidence=face.confidence,
+            quality=QualityOut.of(face.quality),
+        )
+
+
+class DetectionOut(BaseModel):
+    faces: list[FaceOut]
+    request_id: str
+
+
+# ---------------------------------------------------------------------------------------------- subjects
+
+
+class ConsentFields(Incoming):
+    basis: Text
+    reference: Text = ""
+    expires_at: str | None = None
+
+
+class SubjectPut(Incoming):
+    metadata: Metadata = Field(default_factory=dict)
+    consent: ConsentFields | None = None
+    valid_from: str | None = None
+    valid_until: str | None = None
+
+
+class MetadataField(Incoming):
+    """The `metadata` part of an enrolment."""
+
+    metadata: Metadata
+
+
+class ConsentOut(BaseModel):
+    basis: str
+    reference: str
+    expires_at: str | None
+
+
+class SubjectOut(BaseModel):
+    id: str
+    metadata: Metadata
+    consent: ConsentOut | None
+    valid_from: str | None
+    valid_until: str | None
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, subject: domain.Subject) -> SubjectOut:
+        return cls(**_subject(subject))  # type: ignore[arg-type]
+
+
+class SampleOut(BaseModel):
+    id: str
+    box: BoxOut
+    quality: QualityOut
+    created_at: str
+
+    @classmethod
+    def of(cls, sample: domain.Sample) -> SampleOut:
+        return cls(
+            id=sample.id,
+            box=BoxOut.of(sample.box),
+            quality=QualityOut.of(sample.quality),
+            created_at=moment(sample.created_at),
+        )
+
+
+class SubjectWithSamples(SubjectOut):
+    samples: list[SampleOut]
+
+    @classmethod
+    def joined(cls, subject: domain.Subject, samples: Sequence[domain.Sample]) -> SubjectWithSamples:
+        return cls(**_subject(subject), samples=[SampleOut.of(sample) for sample in samples])  # type: ignore[arg-type]
+
+
+class SubjectList(BaseModel):
+    """next_cursor: opaque, null at the end."""
+
+    items: list[SubjectOut]
+    next_cursor: str | None
+
+
+def _subject(subject: domain.Subject) -> dict[str, object]:
+    consent = subject.consent
+    return {
+        "id": subject.id,
+        "metadata": dict(subject.metadata),
+        "consent": None
+        if consent is None
+        else ConsentOut(basis=consent.basis, reference=consent.reference, expires_at=consent.expires_at),
+        "valid_from": subject.valid_from,
+        "valid_until": subject.valid_until,
+        "created_at": moment(subject.created_at),
+        "updated_at": moment(subject.updated_at),
+    }
+
+
+class ConflictOut(BaseModel):
+    """kind: "matches_other_subject" or "differs_from_own_samples"."""
+
+    kind: str
+    similarity: float
+    subject: str | None
+
+    @classmethod
+    def of(cls, conflict: answers.EnrolConflict) -> ConflictOut:
+        return cls(kind=conflict.kind, similarity=conflict.similarity, subject=conflict.subject)
+
+
+class EnrolledOut(BaseModel):
+    """other_faces: boxes of smaller faces in the same picture, which were not enrolled."""
+
+    id: str
+    filename: str
+    box: BoxOut
+    quality: QualityOut
+    conflict: ConflictOut | None = Field(default=None, exclude_if=_none)
+    other_faces: list[BoxOut]
+
+    @classmethod
+    def of(cls, enrolled: answers.EnrolledSample) -> EnrolledOut:
+        return cls(
+            id=enrolled.sample.id,
+            filename=enrolled.filename,
+            box=BoxOut.of(enrolled.sample.box),
+            quality=QualityOut.of(enrolled.sample.quality),
+            conflict=None if enrolled.conflict is None else ConflictOut.of(enrolled.conflict),
+            other_faces=[BoxOut.of(box) for box in enrolled.others],
+        )
+
+
+class RejectedOut(BaseModel):
+    filename: str
+    reasons: list[str]
+
+
+class EnrolmentOut(BaseModel):
+    subject: str
+    samples: list[EnrolledOut]
+    rejected: list[RejectedOut]
+    request_id: str
+
+    @classmethod
+    def of(cls, enrolment: answers.Enrolment, request_id: str) -> EnrolmentOut:
+        return cls(
+            subject=enrolment.subject.id,
+            samples=[EnrolledOut.of(sample) for sample in enrolment.samples],
+            rejected=[RejectedOut(filename=r.filename, reasons=list(r.reasons)) for r in enrolment.rejected],
+            request_id=request_id,
+        )
+
+
+# ------------------------------------------------------------------------------------ identify and verify
+
+
+class ThresholdOut(BaseModel):
+    """source: "model", "collection", "extrapolated" or "explicit"; interval: 95 %, of the FPIR expected at it."""
+
+    similarity: float
+    source: str
+    target_fpir: float | None
+    gallery_size: int
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, bar: domain.Threshold) -> ThresholdOut:
+        return cls(
+            similarity=bar.similarity,
+            source=bar.source,
+            target_fpir=bar.target,
+            gallery_size=bar.gallery_size,
+            interval=bar.interval,
+        )
+
+
+class PairThresholdOut(BaseModel):
+    similarity: float
+    source: str
+    target_fmr: float | None
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, bar: domain.Threshold) -> PairThresholdOut:
+        return cls(similarity=bar.similarity, source=bar.source, target_fmr=bar.target, interval=bar.interval)
+
+
+class CandidateOut(BaseModel):
+    """fpir: chance that a stranger's probe scores this high in this gallery."""
+
+    subject: str
+    sample: str
+    similarity: float
+    fpir: float
+    metadata: Metadata
+
+
+class IdentifiedFaceOut(FaceOut):
+    candidates: list[CandidateOut]
+
+    @classmethod
+    def found(cls, identified: answers.IdentifiedFace) -> IdentifiedFaceOut:
+        face = FaceOut.of(identified.face)
+        return cls(
+            box=face.box,
+            landmarks=face.landmarks,
+            confidence=face.confidence,
+            quality=face.quality,
+            candidates=[
+                CandidateOut(
+                    subject=candidate.subject.id,
+                    sample=candidate.sample_id,
+                    similarity=candidate.similarity,
+                    fpir=candidate.fpir,
+                    metadata=dict(candidate.subject.metadata),
+                )
+                for candidate in identified.candidates
+            ],
+        )
+
+
+class IdentificationOut(BaseModel):
+    """faces: largest first; empty candidates mean that nobody enrolled is recognised."""
+
+    faces: list[IdentifiedFaceOut]
+    threshold: ThresholdOut
+    model: str
+    request_id: str
+
+    @classmethod
+    def of(cls, found: answers.Identification, request_id: str) -> IdentificationOut:
+        return cls(
+            faces=[IdentifiedFaceOut.found(face) for face in found.faces],
+            threshold=ThresholdOut.of(found.threshold),
+            model=found.model,
+            request_id=request_id,
+        )
+
+
+class VerificationOut(BaseModel):
+    """fmr: chance that someone else's probe scores this high against the subject."""
+
+    match: bool
+    similarity: float
+    threshold: PairThresholdOut
+    fmr: float
+    face: FaceOut
+    request_id: str
+
+    @classmethod
+    def of(cls, found: answers.Verification, request_id: str) -> VerificationOut:
+        return cls(
+            match=found.match,
+            similarity=found.similarity,
+            threshold=PairThresholdOut.of(found.threshold),
+            fmr=found.fmr,
+            face=FaceOut.of(found.face),
+            request_id=request_id,
+        )
+
+
+class ComparisonOut(BaseModel):
+    match: bool
+    similarity: float
+    threshold: PairThresholdOut
+    fmr: float
+    face_a: FaceOut
+    face_b: FaceOut
+    request_id: str
+
+    @classmethod
+    def of(cls, found: answers.Comparison, request_id: str) -> ComparisonOut:
+        return cls(
+            match=found.match,
+            similarity=found.similarity,
+            threshold=PairThresholdOut.of(found.threshold),
+            fmr=found.fmr,
+            face_a=FaceOut.of(found.face_a),
+            face_b=FaceOut.of(found.face_b),
+            request_id=request_id,
+        )
+
+
+# --------------------------------------------------------------------------------------- jobs, keys, audit
+
+
+class ProgressOut(BaseModel):
+    done: int
+    total: int
+
+
+class JobErrorOut(BaseModel):
+    code: str
+    detail: str
+
+
+class JobOut(BaseModel):
+    id: str
+    kind: str
+    collection: str | None
+    state: JobState
+    progress: ProgressOut
+    created_at: str
+    error: JobErrorOut | None = Field(default=None, exclude_if=_none)
+    result: dict[str, object] | None = Field(default=None, exclude_if=_none)
+
+    @classmethod
+    def of(cls, job: Job) -> JobOut:
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            collection=job.collection,
+            state=job.state,
+            progress=ProgressOut(done=job.done, total=job.total),
+            created_at=moment(job.created_at),
+            error=None if job.error is None else JobErrorOut(code=job.error[0], detail=job.error[1]),
+            result=None if job.result is None else dict(job.result),
+        )
+
+
+class JobList(BaseModel):
+    items: list[JobOut]
+    next_cursor: str | None = None
+
+
+def calibration_result(report: answers.CalibrationReport) -> Mapping[str, object]:
+    """What a calibration job ends with."""
+    return {
+        "subjects": report.subjects,
+        "pairs": report.pairs,
+        "dropped_pairs": report.dropped_pairs,
+        "before": ThresholdOut.of(report.before).model_dump(mode="json"),
+        "after": ThresholdOut.of(report.after).model_dump(mode="json"),
+    }
+
+
+class GrantFields(Incoming):
+    role: str
+    collection: str | None = None
+
+
+class NewApiKey(Incoming):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    grants: Annotated[list[GrantFields], Field(min_length=1, max_length=256)]
+    expires_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    aws: bool = False
+
+
+class GrantOut(BaseModel):
+    role: str
+    collection: str | None
+
+
+class CreatedApiKey(BaseModel):
+    """The secrets are shown this once."""
+
+    id: str
+    key: str
+    access_key_id: str | None = Field(default=None, exclude_if=_none)
+    secret_access_key: str | None = Field(default=None, exclude_if=_none)
+
+
+class ApiKeyOut(BaseModel):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    grants: list[GrantOut]
+    created_at: str
+    expires_at: str | None
+
+    @classmethod
+    def of(cls, key: ApiKeyInfo) -> ApiKeyOut:
+        return cls(
+            id=key.id,
+            name=key.name,
+            grants=[GrantOut(role=grant.role, collection=grant.collection) for grant in key.grants],
+            created_at=moment(key.created_at),
+            expires_at=None if key.expires_at is None else moment(key.expires_at),
+        )
+
+
+class ApiKeyList(BaseModel):
+    items: list[ApiKeyOut]
+    next_cursor: str | None = None
+
+
+class AuditEntryOut(BaseModel):
+    """outcome: "ok", "denied" or an error's code."""
+
+    seq: int
+    at: str
+    action: str
+    principal: str
+    outcome: str
+    request_id: str
+    collection: str | None
+    subject: str | None
+    details: dict[str, str | int | float | None]
+
+    @classmethod
+    def of(cls, entry: domain.AuditEntry) -> AuditEntryOut:
+        return cls(
+            seq=entry.seq,
+            at=moment(entry.at),
+            action=entry.action,
+            principal=entry.principal,
+            outcome=entry.outcome,
+            request_id=entry.request_id,
+            collection=entry.collection,
+            subject=entry.subject,
+            details=dict(entry.details),
+        )
+
+
+class AuditPage(BaseModel):
+    """Oldest first; ask again with next_cursor for what follows, null at the end."""
+
+    items: list[AuditEntryOut]
+    next_cursor: str | None
+
+
+# ------------------------------------------------------------------------------------------ the service
+
+
+class LimitsOut(BaseModel):
+    max_image_bytes: int
+    max_image_pixels: int
+    max_faces: int
+    max_images: int
+    max_request_bytes: int
+    max_queue: int
+    header_timeout_s: float
+    body_idle_timeout_s: float
+    body_min_bytes_per_s: int
+    answer_timeout_s: float
+    formats: list[str]
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Readiness(BaseModel):
+    """Without a credential only the status is told."""
+
+    status: str
+    reason: str | None = Field(default=None, exclude_if=_none)
+    runtime: str | None = Field(default=None, exclude_if=_none)
+    model: str | None = Field(default=None, exclude_if=_none)
+
+
+class Problem(BaseModel):
+    """RFC 9457. code: a stable word, see docs/errors.md."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] | None = Field(default=None, exclude_if=_none)
+    rejected: list[RejectedOut] | None = Field(default=None, exclude_if=_none)

@@ -1,0 +1,116 @@
+"""Services without models or a database: what the edge's own tests need, and no more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from api.jobs import JobRunner
+from lookalike.answers import Caller, CollectionInfo
+from lookalike.domain import Box, Collection, Face, Grant, Kind, Page, Permission, Principal, Quality, Space
+from lookalike.errors import CollectionNotFound, IdempotencyMismatch, Unauthenticated
+from lookalike.settings import Settings
+from security.rbac import principal_for
+
+SPACE = Space("double", 4, "none")
+FACE = Face(Box(1, 2, 30, 40), ((1, 1), (2, 1), (1.5, 2), (1, 3), (2, 3)), 0.9, Quality(0.8))
+
+
+class Answers:
+    """Idempotent answers in memory."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[bytes, bytes]] = {}
+
+    def remembered(self, key: str, digest: bytes) -> bytes | None:
+        if key not in self._kept:
+            return None
+        if self._kept[key][0] != digest:
+            raise IdempotencyMismatch("this key was used with another body")
+        return self._kept[key][1]
+
+    def remember(self, key: str, digest: bytes, answer: bytes) -> None:
+        self._kept[key] = digest, answer
+
+
+class Keys:
+    """One key for each role, on all collections and on one: secret = role, or role@collection."""
+
+    def authenticate(self, secret: str) -> Principal:
+        role, _, collection = secret.partition("@")
+        if role not in ("viewer", "identifier", "enroller", "operator", "auditor", "privacy", "admin"):
+            raise Unauthenticated("the credential is not valid")
+        return principal_for(f"key-{role}", [Grant(role, collection or None)])
+
+
+class Gallery:
+    """Detects one face in anything, after whatever `before` does; keeps collections by name."""
+
+    model = "double"
+
+    def __init__(self) -> None:
+        self.before: Callable[[], None] = lambda: None
+        self.seen: list[bytes] = []
+        self.names: list[str] = []
+        self.unready: str | None = None
+        self._lock = threading.Lock()
+
+    def readiness(self) -> str | None:
+        return self.unready
+
+    def detect(self, caller: Caller, image: bytes) -> list[Face]:
+        caller.principal.require(Permission.IDENTIFY, None)
+        self.before()
+        self.seen.append(image)
+        return [FACE]
+
+    def create_collection(self, caller: Caller, name: str, **_: Any) -> CollectionInfo:
+        caller.principal.require(Permission.MANAGE_COLLECTIONS, name)
+        self.before()
+        with self._lock:
+            self.names.append(name)
+        return CollectionInfo(Collection("0" * 32, name, Kind.FACE, SPACE), 0, 0, "model")
+
+    def collection(self, caller: Caller, name: str) -> CollectionInfo:
+        caller.principal.require(Permission.READ, name)
+        self.before()
+        if name not in self.names:
+            raise CollectionNotFound("there is no such collection")
+        return CollectionInfo(Collection("0" * 32, name, Kind.FACE, SPACE), 0, 0, "model")
+
+    def list_subjects(self, caller: Caller, *_: Any) -> Page[Any]:
+        caller.principal.require(Permission.READ, None)
+        return Page((), None)
+
+
+@dataclass
+class Services:
+    settings: Settings
+    gallery: Gallery = field(default_factory=Gallery)
+    api_keys: Keys = field(default_factory=Keys)
+    answers: Answers = field(default_factory=Answers)
+    jobs: JobRunner = field(default_factory=JobRunner)
+    runtime: str = "double fp32"
+
+    def close(self) -> None:
+        self.jobs.close()
+
+
+def services(folder: Path, **overrides: object) -> Services:
+    return Services(Settings(data=folder, **overrides))  # type: ignore[arg-type]
+
+
+def multipart(*parts: tuple[str, str | None, bytes], boundary: str = "b0undary") -> tuple[bytes, dict[str, str]]:
+    """A body of (name, filename, bytes) and its headers."""
+    body = b""
+    for name, filename, data in parts:
+        disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+        body += f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + data + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), {"content-type": f"multipart/form-data; boundary={boundary}"}
+
+
+def picture(data: bytes = b"picture") -> Sequence[tuple[str, str | None, bytes]]:
+    return [("image", "photo.jpg", data)]
