@@ -1,4 +1,8 @@
-"""Builds a face embedder from names: tables from detector and embedder names to what makes them, imported lazily."""
+"""Builds a face embedder from names: tables from detector and embedder names to what makes them, imported lazily.
+
+A name may carry an argument after a colon: "onnx:MANIFEST.json", "timm:NAME:WEIGHTS.safetensors",
+"inception_resnet_v1:WEIGHTS.safetensors".
+"""
 
 from __future__ import annotations
 
@@ -11,30 +15,12 @@ import numpy as np
 from embedder.batching import Batcher
 from embedder.detect import Detector, YuNetDetector
 from embedder.images import ImageLimits
-from embedder.models import SFACE, YUNET, load_bundled
+from embedder.manifests import Manifest, read_manifest
+from embedder.models import SFACE, YUNET, load_bundled, read_pinned
 from embedder.pipeline import FaceEmbedder, FaceModel
-from embedder.runtime import Runtime, available_threads, open_runtime
+from embedder.runtime import Network, Runtime, available_threads, open_runtime
 from lookalike.domain import Floats, Pixels
-from lookalike.errors import ModelNotAvailable
-
-
-def _yunet(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:
-    return YuNetDetector(runtime.load(load_bundled(YUNET, cache_dir), "yunet"), max_faces=max_faces)
-
-
-def _sface(cache_dir: Path, runtime: Runtime) -> FaceModel:
-    network = runtime.load(load_bundled(SFACE, cache_dir), "sface")
-    batched = Batcher(lambda rows: network(rows)["fc1"], slots=available_threads())
-
-    def embed(crops: Pixels) -> Floats:
-        # SFace takes RGB from 0 to 255 and scales it itself.
-        return batched(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32))
-
-    return FaceModel("sface", 128, "align=arcface112;rgb255", embed)
-
-
-DETECTORS: dict[str, Callable[[Path, Runtime, int], Detector]] = {"yunet": _yunet}
-EMBEDDERS: dict[str, Callable[[Path, Runtime], FaceModel]] = {"sface": _sface}
+from lookalike.errors import BadModel, ModelNotAvailable
 
 
 def build_face_embedder(
@@ -51,15 +37,91 @@ def build_face_embedder(
 
     Raises: ModelNotAvailable for an unknown name, BadModel for a file that is not the pinned one, BadSettings.
     """
-    for name, table in ((detector, DETECTORS), (embedder, EMBEDDERS)):
+    model_name, _, argument = embedder.partition(":")
+    for name, table in ((detector, DETECTORS), (model_name, EMBEDDERS)):
         if name not in table:
             raise ModelNotAvailable(f"the model {name!r} is unknown; one of {', '.join(sorted(table))}")
     cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
-    engine = open_runtime(runtime, cache_dir)
+    engine = open_runtime(runtime)
     return FaceEmbedder(
         DETECTORS[detector](cache_dir, engine, max_faces),
-        EMBEDDERS[embedder](cache_dir, engine),
-        runtime=engine.description,
+        EMBEDDERS[model_name](cache_dir, engine, argument),
         limits=limits,
         centre=centre,
     )
+
+
+def _yunet(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:
+    return YuNetDetector(runtime.load(load_bundled(YUNET, cache_dir), "yunet"), max_faces=max_faces)
+
+
+def _mtcnn(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:
+    from embedder.torch_models import MtcnnDetector
+
+    return MtcnnDetector(max_faces)
+
+
+def _sface(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    batched = _batched(runtime.load(load_bundled(SFACE, cache_dir), "sface"))
+
+    def embed(crops: Pixels) -> Floats:
+        # SFace takes RGB from 0 to 255 and scales it itself.
+        return batched(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32))
+
+    return FaceModel("sface", 128, "align=arcface112;rgb255", embed, runtime.description)
+
+
+def _onnx(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    from embedder.onnx_files import simplify
+
+    manifest = read_manifest(Path(argument))
+    model = simplify(read_pinned(manifest.file, manifest.sha256, manifest.name), {0: "N"})
+    batched = _batched(runtime.load(model, manifest.name))
+    size, order = (manifest.side, manifest.side), slice(None) if manifest.channels == "rgb" else slice(None, None, -1)
+    mean, scale = np.array(manifest.mean, np.float32), np.array(manifest.scale, np.float32)
+
+    def embed(crops: Pixels) -> Floats:
+        resized = np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR) for crop in crops])
+        scaled = (resized[..., order].astype(np.float32) - mean) * scale
+        return batched(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+
+    try:
+        found = embed(np.zeros((2, 112, 112, 3), np.uint8)).shape
+    except Exception as error:  # each runtime has its own, for a graph that does not take this input
+        raise BadModel(f"the model {manifest.name!r} does not take (2, 3, side, side)") from error
+    if found != (2, manifest.dimension):
+        raise BadModel(f"the model {manifest.name!r} gives vectors of shape {found}, not (2, {manifest.dimension})")
+    name = f"{manifest.name}-{manifest.sha256[:12]}"
+    return FaceModel(name, manifest.dimension, _preprocessing(manifest), embed, runtime.description)
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    """All of the manifest that changes a vector besides the weights, in one line."""
+    numbers = ",".join(f"{value:g}" for value in (*manifest.mean, *manifest.scale))
+    return f"align=arcface112;resize={manifest.side};{manifest.channels};{numbers}"
+
+
+def _inception_resnet_v1(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    from embedder.torch_models import inception_resnet_v1
+
+    return inception_resnet_v1(argument)
+
+
+def _timm(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    from embedder.torch_models import timm_backbone
+
+    return timm_backbone(argument)
+
+
+def _batched(network: Network) -> Batcher:
+    """The network's first output, with the rows of requests that wait at the same time joined."""
+    return Batcher(lambda rows: next(iter(network(rows).values())), slots=available_threads())
+
+
+DETECTORS: dict[str, Callable[[Path, Runtime, int], Detector]] = {"yunet": _yunet, "mtcnn": _mtcnn}
+EMBEDDERS: dict[str, Callable[[Path, Runtime, str], FaceModel]] = {
+    "sface": _sface,
+    "inception_resnet_v1": _inception_resnet_v1,
+    "timm": _timm,
+    "onnx": _onnx,
+}

@@ -63,6 +63,10 @@ def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
         for value in (inputs[0], *graph.output):
             if axis == 0 or value is inputs[0]:
                 value.type.tensor_type.shape.dim[axis].dim_param = name
+    if any(axis > 0 for axis in free_dimensions):  # the outputs' sizes follow the input's, and the stated ones do not
+        for value in graph.output:
+            for i, dimension in enumerate(value.type.tensor_type.shape.dim):
+                dimension.dim_param = f"{value.name}_{i}"
     plain = helper.make_graph(
         nodes,
         graph.name,
@@ -70,15 +74,22 @@ def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
         list(graph.output),
         [numpy_helper.from_array(value, name) for name, value in constants.items() if name in read],
     )
-    rebuilt = helper.make_model(plain, opset_imports=list(proto.opset_import), ir_version=proto.ir_version)
+    rebuilt = helper.make_model(
+        plain, opset_imports=list(proto.opset_import), ir_version=proto.ir_version, functions=list(proto.functions)
+    )
     return bytes(rebuilt.SerializeToString())
 
 
 def refuse_external_data(graph: onnx.GraphProto) -> None:
     """Raises: BadModel if a tensor lives outside the file, whose hash then says nothing about it."""
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise BadModel("models with external data are refused: the pinned hash would not cover it")
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                refuse_external_data(inner)
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
+        raise BadModel("models with external data are refused: the pinned hash would not cover it")
 
 
 def _fold(node: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> bool:

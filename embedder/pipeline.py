@@ -21,13 +21,16 @@ from lookalike.domain import Embeddings, EncodedFace, Face, Floats, Pixels, Spac
 
 @dataclass(frozen=True, slots=True)
 class FaceModel:
-    """What turns aligned crops into raw vectors. embed: (N, side, side, 3) uint8 RGB → (N, D) float32."""
+    """What turns aligned crops into raw vectors. embed: (N, 112, 112, 3) uint8 RGB → (N, D) float32, thread-safe.
+
+    runtime: what runs it, such as "openvino bf16"; preprocessing: all that changes a vector besides the weights.
+    """
 
     name: str
     dimension: int
     preprocessing: str
     embed: Callable[[Pixels], Floats]
-    side: int = 112
+    runtime: str
 
 
 class FaceEmbedder:
@@ -38,13 +41,11 @@ class FaceEmbedder:
         detector: Detector,
         model: FaceModel,
         *,
-        runtime: str,
         limits: ImageLimits | None = None,
         centre: Floats | None = None,
     ) -> None:
         self._detector = detector
         self._model = model
-        self._runtime = runtime
         self._limits = limits or ImageLimits()
         self._centre = centre
         preprocessing = model.preprocessing
@@ -58,7 +59,7 @@ class FaceEmbedder:
 
     @property
     def runtime(self) -> str:
-        return self._runtime
+        return self._model.runtime
 
     def detect(self, image: bytes) -> list[Face]:
         pixels = decode_image(image, self._limits)
@@ -72,15 +73,10 @@ class FaceEmbedder:
         found = self._detector(pixels)[: 1 if largest_only else None]
         if not found:
             return []
-        side = self._model.side
-        aligned = np.stack([align_face(pixels, face.landmarks, side) for face in found])
+        aligned = np.stack([align_face(pixels, face.landmarks) for face in found])
         vectors = self._embed(aligned, enrolment)
         return [
-            EncodedFace(
-                self._describe(pixels, face, crop if side == 112 else align_face(pixels, face.landmarks)),
-                vector,
-                encode_jpeg(crop) if crops else None,
-            )
+            EncodedFace(self._describe(pixels, face, crop), vector, encode_jpeg(crop) if crops else None)
             for face, crop, vector in zip(found, aligned, vectors, strict=True)
         ]
 
@@ -96,7 +92,7 @@ class FaceEmbedder:
         return Face(found.box, found.landmarks, found.confidence, quality)
 
     def _embed(self, aligned: Pixels, enrolment: bool) -> Floats:
-        """(N, side, side, 3) uint8 -> (N, D) unit float32; enrolment averages with the mirrored crop."""
+        """(N, 112, 112, 3) uint8 -> (N, D) unit float32; enrolment averages with the mirrored crop."""
         if not enrolment:
             return self._finish(self._model.embed(aligned))
         both = self._model.embed(np.concatenate([aligned, aligned[:, :, ::-1]]))

@@ -59,7 +59,7 @@ class RuntimeReport:
 class OpenVinoRuntime:
     """Intel's runtime, the fastest on x86 here."""
 
-    def __init__(self, threads: int, cache_dir: Path | None = None) -> None:
+    def __init__(self, threads: int) -> None:
         import openvino
 
         self._core = openvino.Core()
@@ -71,8 +71,6 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,
         }
-        if cache_dir is not None:
-            self._config["CACHE_DIR"] = str(cache_dir)
 
     @property
     def description(self) -> str:
@@ -148,7 +146,7 @@ def has_amx_bf16() -> bool:
         return False
 
 
-def open_runtime(name: str = "auto", cache_dir: Path | None = None, threads: int = 0) -> Runtime:
+def open_runtime(name: str = "auto", threads: int = 0) -> Runtime:
     """The runtime of that name: "auto", "openvino" or "onnxruntime"; threads 0: one a core.
 
     "auto" is OpenVINO where it is installed; where it is not, that is logged as a warning and shown in `description`.
@@ -164,18 +162,18 @@ def open_runtime(name: str = "auto", cache_dir: Path | None = None, threads: int
         raise BadSettings(f"runtime: {name!r} is unknown; one of auto, {', '.join(RUNTIMES)}")
     if not _installed(name):
         raise BadSettings(f"runtime: {name!r} was asked for but is not installed")
-    return RUNTIMES[name](cache_dir, threads or available_threads())
+    return RUNTIMES[name](threads or available_threads())
 
 
-RUNTIMES: dict[str, Callable[[Path | None, int], Runtime]] = {
-    "openvino": lambda cache_dir, threads: OpenVinoRuntime(threads, cache_dir),
-    "onnxruntime": lambda cache_dir, threads: OnnxRuntime(),
+RUNTIMES: dict[str, Callable[[int], Runtime]] = {
+    "openvino": OpenVinoRuntime,
+    "onnxruntime": lambda threads: OnnxRuntime(),
 }
 
 
 def probe_runtime(name: str = "auto", threads: int = 0) -> RuntimeReport:
     """What `open_runtime` would choose here, and why, without loading a model. Raises: BadSettings."""
-    runtime = open_runtime(name, None, threads)
+    runtime = open_runtime(name, threads)
     engine, precision = runtime.description.split(" ", 1)
     asked = "asked for by name" if name != "auto" else "the first choice"
     if engine == "onnxruntime" and name == "auto":
