@@ -5,7 +5,9 @@ Sizes follow the faces and the picture, and every line has a dark edge, so that 
 
 from __future__ import annotations
 
+import contextlib
 import io
+import unicodedata
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
@@ -18,7 +20,11 @@ UNKNOWN: Final = (251, 146, 60)
 INK: Final = (10, 14, 20)
 SMALLEST_SIDE: Final = 480
 
+NO_GLYPH: Final = "\U0010ffff"
+SYSTEM_FONTS: Final = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf")
+
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def annotate(image: bytes, answer: IdentificationJson) -> Image.Image:
@@ -53,7 +59,7 @@ def label(face: IdentifiedFaceJson) -> tuple[str, str]:
     if not face["candidates"]:
         return "unknown", "nobody enrolled"
     best = face["candidates"][0]
-    return _readable(best["subject"]), f"{best['similarity']:.2f}  fpir {best['fpir']:.1g}"
+    return best["subject"], f"{best['similarity']:.2f}  fpir {best['fpir']:.1g}"
 
 
 def _draw_face(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: IdentifiedFaceJson, scale: float) -> None:
@@ -80,8 +86,8 @@ def _draw_label(
     """A filled tag below the box, moved inwards where it would leave the picture."""
     name, detail = label(face)
     height = min(max(13.0, max(size) / 42), 34.0)
-    large, small = ImageFont.load_default(height), ImageFont.load_default(height * 0.78)
-    name = _fitted(draw, name, large, size[0] - height)
+    large, small = _font(name, height), ImageFont.load_default(height * 0.78)
+    name = _fitted(draw, _readable(name, large), large, size[0] - height)
     pad = height * 0.35
     width = max(draw.textlength(name, large), draw.textlength(detail, small)) + 2 * pad
     tall = height * 2.15 + 2 * pad
@@ -97,16 +103,33 @@ def _corners(box: BoxJson, scale: float) -> tuple[float, float, float, float]:
     return left, top, left + max(box["width"] * scale, 1), top + max(box["height"] * scale, 1)
 
 
-def _fitted(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float
-) -> str:
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
     while len(text) > 1 and draw.textlength(text, font) > width:
         text = text[:-2] + "…"
     return text
 
 
-def _readable(name: str) -> str:
-    """The name, with "?" for what the built-in font cannot draw."""
-    font = ImageFont.load_default(16)
-    missing = bytes(font.getmask("\U0010ffff"))
-    return "".join(c if c == " " or bytes(font.getmask(c)) not in (missing, b"") else "?" for c in name)
+def _font(text: str, height: float) -> Font:
+    """The built-in font, or a font of the system that has more of the text's letters."""
+    built_in = ImageFont.load_default(height)
+    if not _missing(text, built_in):
+        return built_in
+    for name in SYSTEM_FONTS:
+        with contextlib.suppress(OSError):
+            font = ImageFont.truetype(name, height)
+            if not _missing(text, font):
+                return font
+    return built_in
+
+
+def _readable(text: str, font: Font) -> str:
+    """The text with plain letters for those that the font cannot draw, and "?" where there is none."""
+    missing = _missing(text, font)
+    plain = {c: unicodedata.normalize("NFKD", c)[0] for c in missing}
+    lost = missing & _missing("".join(plain.values()), font) | {c for c in missing if plain[c] == c}
+    return "".join("?" if c in lost else plain.get(c, c) for c in text)
+
+
+def _missing(text: str, font: Font) -> set[str]:
+    blank = bytes(font.getmask(NO_GLYPH))
+    return {c for c in set(text) if not c.isspace() and bytes(font.getmask(c)) in (blank, b"")}

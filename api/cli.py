@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from api.commands import access, collections, faces, jobs
+from api.commands import access, collections, enrol, faces, jobs
 from api.commands.output import complain, print_json
 
 FAILED = 1
@@ -27,7 +27,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.add_typer(collections.app, name="collections")
-    for command in (faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate):
+    for command in (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate):
         app.command()(command)
     app.add_typer(access.app, name="api-keys")
     app.add_typer(jobs.app, name="jobs")

@@ -1,0 +1,190 @@
+"""Enrols many pictures through the client, several at a time, and goes on past those that are refused.
+
+A picture is sent under an idempotency key made of the collection, the subject and the picture itself, so that a run
+which was killed can be started again: nothing is lost and nothing is doubled. Should a first answer be given again for
+a sample that was erased since, the picture is enrolled anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, cast
+
+from api.client import Client, ClientError
+from api.client_shapes import RejectedJson, SampleJson
+from api.commands.journal import Journal, key_of, mark_of
+from api.commands.people import PersonPicture
+
+CONCERN_ALL: Final = frozenset({401, 403, 404, 429, 500, 501, 502, 503, 504, 507, 0})
+"""Statuses after which the next picture would fare no better."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Refused:
+    """A picture that was not enrolled. reasons: stable words."""
+
+    picture: PersonPicture
+    reasons: tuple[str, ...]
+
+
+@dataclass(slots=True, repr=False)
+class Outcome:
+    """How a run went. skipped: enrolled before; conflicts: enrolled, but worth a second look; stopped: why it ended."""
+
+    enrolled: int = 0
+    skipped: int = 0
+    rejected: list[Refused] = field(default_factory=list)
+    conflicts: list[tuple[PersonPicture, Mapping[str, object]]] = field(default_factory=list)
+    stopped: ClientError | KeyboardInterrupt | None = None
+
+
+class Enroller:
+    """Enrols pictures into one collection.
+
+    identity: tells this collection from a later one of the same name. metadata: to be put on subjects once they have
+    a sample; what a subject has besides stays.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        collection: str,
+        identity: str,
+        journal: Journal,
+        *,
+        metadata: Mapping[str, Mapping[str, str]],
+        max_bytes: int,
+    ) -> None:
+        self._client = client
+        self._collection = collection
+        self._identity = identity
+        self._journal = journal
+        self._metadata = dict(metadata)
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._marks: set[str] = set()
+        self._live: dict[str, frozenset[str]] = {}
+        self.outcome = Outcome()
+
+    def run(self, pictures: Sequence[PersonPicture], threads: int, on_done: Callable[[], None]) -> Outcome:
+        """Enrol them all, or stop at what concerns every picture, or at Ctrl-C once what was sent is answered."""
+        todo = iter(pictures)
+        with ThreadPoolExecutor(threads, thread_name_prefix="enrol") as pool:
+            try:
+                running = self._submit(pool, todo, 2 * threads)
+                while running:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                        on_done()
+                    running |= self._submit(pool, todo, len(done))
+            except (ClientError, KeyboardInterrupt) as stop:
+                self.outcome.stopped = stop
+                pool.shutdown(wait=True, cancel_futures=True)
+        return self.outcome
+
+    def _submit(self, pool: ThreadPoolExecutor, todo: Iterator[PersonPicture], count: int) -> set[Future[None]]:
+        return {pool.submit(self._picture, picture) for picture in islice(todo, count)}
+
+    # --------------------------------------------------------------------------------------- one picture
+
+    def _picture(self, picture: PersonPicture) -> None:
+        """Raises: ClientError for what concerns every picture."""
+        data = self._read(picture)
+        if data is None:
+            return
+        mark = mark_of(self._identity, picture.subject, data)
+        with self._lock:
+            seen = mark in self._marks
+            self._marks.add(mark)
+        if seen or self._is_enrolled(picture.subject, mark):
+            with self._lock:
+                self.outcome.skipped += 1
+        elif not self._enrol(picture, data, mark):
+            return
+        self._put_metadata(picture.subject)
+
+    def _read(self, picture: PersonPicture) -> bytes | None:
+        try:
+            if picture.path.stat().st_size > self._max_bytes:
+                self._refuse(picture, ("image_too_large",))
+                return None
+            return picture.path.read_bytes()
+        except OSError:
+            self._refuse(picture, ("unreadable_file",))
+            return None
+
+    def _is_enrolled(self, subject: str, mark: str) -> bool:
+        """Whether the journal knows the picture and the service still has what it became."""
+        sample = self._journal.sample_of(mark)
+        if sample is None:
+            return False
+        if subject not in self._live:
+            self._live[subject] = self._samples(subject)
+        return sample in self._live[subject]
+
+    def _samples(self, subject: str) -> frozenset[str]:
+        try:
+            return frozenset(sample["id"] for sample in self._client.subject(self._collection, subject)["samples"])
+        except ClientError as error:
+            if error.code != "subject_not_found":
+                raise
+            return frozenset()
+
+    def _enrol(self, picture: PersonPicture, data: bytes, mark: str) -> bool:
+        try:
+            sample, again = self._send(picture.subject, data, mark)
+        except ClientError as error:
+            if error.status in CONCERN_ALL:
+                raise
+            self._refuse(picture, _reasons(error))
+            return False
+        self._journal.add(mark, sample["id"])
+        with self._lock:
+            self.outcome.skipped += again
+            self.outcome.enrolled += not again
+            if conflict := sample.get("conflict"):
+                self.outcome.conflicts.append((picture, conflict))
+        return True
+
+    def _send(self, subject: str, data: bytes, mark: str) -> tuple[SampleJson, bool]:
+        """The sample, and whether it was there before."""
+        attempt = 0
+        while True:
+            pictures = [("image", data)]
+            answer, again = self._client.enrol_pictures(self._collection, subject, pictures, key_of(mark, attempt))
+            sample = answer["samples"][0]
+            if not again or sample["id"] in self._samples(subject):
+                return sample, again
+            attempt += 1
+
+    def _put_metadata(self, subject: str) -> None:
+        """Once a run: join the manifest's facts to those that the subject has."""
+        with self._lock:
+            wanted = self._metadata.pop(subject, None)
+        if wanted is None:
+            return
+        found = self._client.subject(self._collection, subject)
+        joined = {**found["metadata"], **wanted}
+        if joined != found["metadata"]:
+            self._client.put_subject(
+                self._collection,
+                subject,
+                metadata=joined,
+                consent=found.get("consent"),
+                valid_from=found.get("valid_from"),
+                valid_until=found.get("valid_until"),
+            )
+
+    def _refuse(self, picture: PersonPicture, reasons: tuple[str, ...]) -> None:
+        with self._lock:
+            self.outcome.rejected.append(Refused(picture, reasons))
+
+
+def _reasons(error: ClientError) -> tuple[str, ...]:
+    rejected = cast("list[RejectedJson]", error.problem.get("rejected") or [])
+    return tuple(reason for picture in rejected for reason in picture["reasons"]) or (error.code,)
