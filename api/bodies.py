@@ -86,9 +86,10 @@ async def read_parts(request: Request, expected: Expected, max_picture_bytes: in
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         async for chunk in request.stream():
             parser.write(chunk)
-        parser.finalize()
     except FormParserError:
-        raise InvalidInput("the multipart body is malformed or ends too early") from None
+        raise InvalidInput("the multipart body is malformed") from None
+    if not reader.ended:
+        raise InvalidInput("the multipart body ends too early")
     return reader.parts
 
 
@@ -97,6 +98,7 @@ class _Reader:
 
     def __init__(self, expected: Expected, max_picture_bytes: int) -> None:
         self.parts = Parts()
+        self.ended = False
         self._expected = expected
         self._max_picture_bytes = max_picture_bytes
         self._counts: dict[str, int] = {}
@@ -113,7 +115,11 @@ class _Reader:
             "on_header_end": self._on_header_end,
             "on_headers_finished": self._on_headers,
             "on_part_data": self._on_data,
+            "on_end": self._on_end,
         }
+
+    def _on_end(self) -> None:
+        self.ended = True
 
     def _on_begin(self) -> None:
         self._disposition = b""
@@ -189,7 +195,9 @@ def validated(value: object, model: type[M]) -> M:
 def json_value(text: bytes | str) -> object:
     """Raises: InvalidInput unless it is JSON (RFC 8259) without a key that is given twice."""
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        found: object = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        json.dumps(found, ensure_ascii=False).encode()  # fails for half a surrogate pair, which is no text
+        return found
     except (ValueError, RecursionError):
         raise InvalidInput("the body is not valid JSON; NaN, Infinity and repeated keys are refused") from None
 
