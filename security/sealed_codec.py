@@ -1,0 +1,168 @@
+"""The plaintexts inside sealed records: domain values to bytes and back, each layout with its version.
+
+A sample is its vector first (float32, little-endian), so that it can be read in place, then JSON; the others are JSON
+with sorted keys. What the row beside it says in the clear (random ids, times) is not repeated inside, but bound as
+context.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lookalike.domain import (
+    AuditEntry,
+    Box,
+    Collection,
+    Consent,
+    Floats,
+    Grant,
+    Keep,
+    Kind,
+    NewSample,
+    Quality,
+    Sample,
+    Space,
+    Subject,
+)
+
+_LENGTH_BYTES = 4
+
+
+def canonical(value: Mapping[str, object]) -> bytes:
+    """JSON with sorted keys, no spaces and ASCII only: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def encode_collection(collection: Collection) -> bytes:
+    """What a collection's row seals: all of it but its id and creation time."""
+    return canonical(
+        {
+            "name": collection.name,
+            "kind": collection.kind.value,
+            "space": [collection.space.model, collection.space.dimension, collection.space.preprocessing],
+            "keep": collection.keep.value,
+            "target_fpir": collection.target_fpir,
+            "retention_days": collection.retention_days,
+        }
+    )
+
+
+def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
+    """The collection; id and creation time come from its row."""
+    held = json.loads(data)
+    model, dimension, preprocessing = held["space"]
+    return Collection(
+        id=id,
+        name=held["name"],
+        kind=Kind(held["kind"]),
+        space=Space(model, dimension, preprocessing),
+        keep=Keep(held["keep"]),
+        target_fpir=held["target_fpir"],
+        retention_days=held["retention_days"],
+        created_at=created_at,
+    )
+
+
+def encode_subject(subject: Subject) -> bytes:
+    """What a subject's row seals: the caller's id, metadata, consent, validity, creation time."""
+    held: dict[str, object] = {"id": subject.id, "metadata": dict(subject.metadata), "created_at": subject.created_at}
+    if subject.consent is not None:
+        consent = subject.consent
+        held["consent"] = [consent.basis, consent.reference, consent.expires_at]
+    if subject.valid_from is not None:
+        held["valid_from"] = subject.valid_from
+    if subject.valid_until is not None:
+        held["valid_until"] = subject.valid_until
+    return canonical(held)
+
+
+def decode_subject(key: str, updated_at: float, data: bytes) -> Subject:
+    """The subject; its key and last change come from its row."""
+    held = json.loads(data)
+    consent = held.get("consent")
+    return Subject(
+        key,
+        held["id"],
+        held["metadata"],
+        Consent(*consent) if consent is not None else None,
+        held.get("valid_from"),
+        held.get("valid_until"),
+        held["created_at"],
+        updated_at,
+    )
+
+
+def encode_sample(sample: NewSample) -> bytes:
+    """Length of the vector in bytes (4, little-endian), the vector, then box and quality as JSON."""
+    vector = np.ascontiguousarray(sample.vector, dtype="<f4").tobytes()
+    box, quality = sample.box, sample.quality
+    facts = canonical(
+        {
+            "box": [float(side) for side in (box.x, box.y, box.width, box.height)],
+            "score": float(quality.score),
+            "reasons": list(quality.reasons),
+            "measures": {name: float(value) for name, value in quality.measures.items()},
+        }
+    )
+    return len(vector).to_bytes(_LENGTH_BYTES, "little") + vector + facts
+
+
+def decode_sample(id: str, number: int, subject_key: str, created_at: float, data: bytes) -> Sample:
+    """The sample; its vector is a read-only view of `data`."""
+    end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    facts = json.loads(data[end:])
+    vector: Floats = np.frombuffer(data, dtype="<f4", count=(end - _LENGTH_BYTES) // 4, offset=_LENGTH_BYTES)
+    return Sample(
+        id,
+        number,
+        subject_key,
+        Box(*facts["box"]),
+        Quality(facts["score"], tuple(facts["reasons"]), facts["measures"]),
+        vector,
+        created_at,
+    )
+
+
+def encode_entry(entry: AuditEntry) -> bytes:
+    """What an audit row seals: all of the entry but seq and time."""
+    return canonical(
+        {
+            "action": entry.action,
+            "principal": entry.principal,
+            "outcome": entry.outcome,
+            "request_id": entry.request_id,
+            "collection": entry.collection,
+            "subject": entry.subject,
+            "details": dict(entry.details),
+        }
+    )
+
+
+def decode_entry(seq: int, at: float, data: bytes) -> AuditEntry:
+    """The entry; seq and time come from its row."""
+    held = json.loads(data)
+    return AuditEntry(
+        action=held["action"],
+        principal=held["principal"],
+        outcome=held["outcome"],
+        request_id=held["request_id"],
+        collection=held["collection"],
+        subject=held["subject"],
+        details=held["details"],
+        seq=seq,
+        at=at,
+    )
+
+
+def encode_grants(grants: tuple[Grant, ...]) -> list[list[str | None]]:
+    """Pairs of role and collection, for JSON."""
+    return [[grant.role, grant.collection] for grant in grants]
+
+
+def decode_grants(held: list[Any]) -> tuple[Grant, ...]:
+    """Grants from pairs of role and collection."""
+    return tuple(Grant(role, collection) for role, collection in held)

@@ -1,0 +1,399 @@
+"""The system of record in domain values, over rows that hold ciphertext only.
+
+Invariants: every write commits with its audit entry in one transaction; sealing happens before the transaction, and if
+the subject has changed hands by then the write is prepared again; nothing is opened that was not asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from lookalike.domain import (
+    AuditEntry,
+    Change,
+    Collection,
+    Keep,
+    NewSample,
+    Page,
+    Receipt,
+    Sample,
+    Subject,
+)
+from lookalike.errors import (
+    CollectionExists,
+    CollectionNotFound,
+    Conflict,
+    IdempotencyMismatch,
+    SampleNotFound,
+    SubjectNotFound,
+)
+from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
+from security.audit import SealedAuditLog
+from security.cursors import Cursors
+from security.envelope import open_sealed, seal
+from security.keys import KeyRing
+from security.receipts import make_receipt
+from security.sealed_rows import RowSealer, SealedSample
+from security.secret_key import SecretKey
+
+T = TypeVar("T")
+
+ANSWERS_KEPT_S = 24 * 3600.0
+SCAN_LIMIT = 50_000
+"""Subjects that one page of a filtered list looks at; the page may then be short, and its cursor goes on."""
+
+_ATTEMPTS = 32
+_SCAN_PAGE = 500
+
+
+class _Moved(Exception):
+    """The row that a write was prepared for is no longer there as it was."""
+
+
+class SealedRecords:
+    """The port Records. Thread-safe, and several processes may share the rows below."""
+
+    def __init__(
+        self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._rows = rows
+        self._keyring = keyring
+        self._audit = audit
+        self._clock = clock
+        self._sealer = RowSealer(keyring)
+        self._cursors = Cursors(keyring)
+
+    # ---------------------------------------------------------------------------------------- collections
+
+    def create_collection(self, collection: Collection, entry: AuditEntry) -> None:
+        row = self._sealer.new_collection(collection)
+        note = self._audit.prepare(entry)
+
+        def create(rows: RowWriter) -> None:
+            if rows.collection_by_lookup(row.lookup) is not None:
+                raise CollectionExists("there is a collection of this name already")
+            rows.put_collection(row)
+            note(rows)
+
+        try:
+            self._rows.write(create)
+        except BaseException:
+            self._keyring.forget_collection(collection.id)
+            raise
+
+    def collection(self, name: str) -> Collection:
+        row = self._rows.read().collection_by_lookup(self._sealer.collection_lookup(name))
+        if row is None:
+            raise CollectionNotFound("there is no such collection")
+        return self._sealer.open_collection(row)
+
+    def collections(self) -> list[Collection]:
+        found = [self._sealer.open_collection(row) for row in self._rows.read().collections()]
+        return sorted(found, key=lambda collection: collection.name)
+
+    def update_collection(self, collection: Collection, entry: AuditEntry) -> None:
+        payload = self._sealer.changed_collection(collection)
+        note = self._audit.prepare(entry)
+
+        def update(rows: RowWriter) -> None:
+            rows.put_collection(replace(self._row_of(rows, collection), payload=payload))
+            note(rows)
+
+        self._rows.write(update)
+
+    def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
+        def delete(rows: RowWriter) -> Receipt:
+            self._row_of(rows, collection)
+            subjects, samples = rows.count(collection.id)
+            rows.delete_collection(collection.id)
+            facts: dict[str, str | int] = {
+                "kind": "collection",
+                "collection": collection.id,
+                "subjects": subjects,
+                "samples": samples,
+            }
+            return self._receipt(rows, entry, facts)
+
+        receipt = self._rows.write(delete)
+        self._keyring.forget_collection(collection.id)
+        self._rows.scrub()
+        return receipt
+
+    def count(self, collection: Collection) -> tuple[int, int]:
+        return self._rows.read().count(collection.id)
+
+    def _row_of(self, rows: RowReader, collection: Collection) -> CollectionRow:
+        """Raises: CollectionNotFound if it is gone, even if another of its name came after it."""
+        row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
+        if row is None or row.id != collection.id:
+            raise CollectionNotFound("there is no such collection")
+        return row
+
+    # ------------------------------------------------------------------------------------------- subjects
+
+    def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
+        note = self._audit.prepare(entry)
+
+        def attempt() -> Subject:
+            there, now = self._find(collection, subject.id), self._clock()
+            if there is None:
+                row, _, stored = self._sealer.new_subject(collection, subject, now)
+            else:
+                row, stored = self._sealer.changed_subject(there, subject, now)
+
+            def put(rows: RowWriter) -> None:
+                self._require_unmoved(rows, collection, row.lookup, there)
+                rows.put_subject(row)
+                note(rows)
+
+            self._rows.write(put)
+            return stored
+
+        return _until_unmoved(attempt)
+
+    def subject(self, collection: Collection, subject_id: str) -> Subject:
+        row = self._find(collection, subject_id)
+        if row is None:
+            raise SubjectNotFound("there is no such subject")
+        return self._sealer.open_subject(row)
+
+    def subjects(self, collection: Collection, keys: Sequence[str]) -> dict[str, Subject]:
+        rows = self._rows.read().subjects(keys)
+        return {row.key: self._sealer.open_subject(row) for row in rows if row.collection_id == collection.id}
+
+    def list_subjects(
+        self, collection: Collection, limit: int, cursor: str | None, metadata: Mapping[str, str]
+    ) -> Page[Subject]:
+        after = self._cursors.read(cursor, collection.id, metadata) if cursor is not None else ""
+        found: list[Subject] = []
+        wanted = metadata.items()
+        size = limit + 1 if not metadata else _SCAN_PAGE
+        seen = 0
+        while rows := self._rows.read().subjects_page(collection.id, after, size):
+            for row in rows:
+                if len(found) == limit or seen == SCAN_LIMIT:
+                    return Page(tuple(found), self._cursors.make(after, collection.id, metadata))
+                subject = self._sealer.open_subject(row)
+                if wanted <= subject.metadata.items():
+                    found.append(subject)
+                after, seen = row.key, seen + 1
+            if len(rows) < size:
+                break
+        return Page(tuple(found), None)
+
+    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
+        lookup = self._sealer.subject_lookup(collection, subject_id)
+
+        def erase(rows: RowWriter) -> Receipt:
+            row = rows.subject_by_lookup(collection.id, lookup)
+            if row is None:
+                raise SubjectNotFound("there is no such subject")
+            numbers = rows.delete_subject(row.key)
+            facts: dict[str, str | int] = {
+                "kind": "subject",
+                "collection": collection.id,
+                "subject": row.key,
+                "samples": len(numbers),
+            }
+            return self._receipt(rows, entry, facts)
+
+        receipt = self._rows.write(erase)
+        self._rows.scrub()
+        return receipt
+
+    def _receipt(self, rows: RowWriter, entry: AuditEntry, facts: Mapping[str, str | int]) -> Receipt:
+        """Sign for what was destroyed, and put the receipt's digest on record with it."""
+        body = {
+            **facts,
+            "destroyed": ["key", "record", "vectors", "pictures"],
+            "at": self._clock(),
+            "by": entry.principal,
+            "request_id": entry.request_id,
+            "seq": rows.last_seq(),
+        }
+        receipt = make_receipt(self._keyring, body)
+        digest = hashlib.sha256(receipt.body.encode()).hexdigest()
+        details = {**entry.details, **{k: v for k, v in facts.items() if k != "kind"}, "receipt_sha256": digest}
+        self._audit.prepare(replace(entry, details=details))(rows)
+        return receipt
+
+    def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
+        lookup = self._sealer.subject_lookup(collection, subject_id)
+        return self._rows.read().subject_by_lookup(collection.id, lookup)
+
+    def _require_unmoved(
+        self, rows: RowReader, collection: Collection, lookup: bytes, there: SubjectRow | None
+    ) -> None:
+        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal."""
+        self._row_of(rows, collection)
+        now = rows.subject_by_lookup(collection.id, lookup)
+        if _key_of(now) != _key_of(there):
+            raise _Moved
+
+    # -------------------------------------------------------------------------------------------- samples
+
+    def add_samples(
+        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+    ) -> tuple[Subject, list[Sample]]:
+        note = self._audit.prepare(entry)
+
+        def attempt() -> tuple[Subject, list[Sample]]:
+            there, now = self._find(collection, subject_id), self._clock()
+            if there is None:
+                row, key, subject = self._sealer.new_subject(collection, Subject("", subject_id, {}), now)
+            else:
+                row, key, subject = there, self._sealer.subject_key(there), self._sealer.open_subject(there)
+            sealed = [self._sealer.seal_sample(collection, row.key, key, new, now) for new in samples]
+
+            def add(rows: RowWriter) -> list[SampleRow]:
+                self._require_unmoved(rows, collection, row.lookup, there)
+                if there is None:
+                    rows.put_subject(row)
+                added = [_insert(rows, row, sample, now) for sample in sealed]
+                note(rows)
+                return added
+
+            added = self._rows.write(add)
+            return subject, [self._sealer.open_sample(collection, key, sample) for sample in added]
+
+        return _until_unmoved(attempt)
+
+    def samples(self, collection: Collection, subject: Subject) -> list[Sample]:
+        return self._open_samples(collection, self._rows.read().samples_of(subject.key))
+
+    def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
+        note = self._audit.prepare(entry)
+
+        def delete(rows: RowWriter) -> None:
+            self._sample_row(rows, subject, sample_id)
+            rows.delete_sample(sample_id)
+            note(rows)
+
+        self._rows.write(delete)
+        self._rows.scrub()
+
+    def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:
+        reader = self._rows.read()
+        row = self._sample_row(reader, subject, sample_id)
+        owners, blob = reader.subjects([row.subject_key]), reader.blob(row.id, kind.value)
+        if not owners or blob is None:
+            raise SampleNotFound("this picture is not kept")
+        return self._sealer.open_picture(self._sealer.subject_key(owners[0]), row, kind, blob)
+
+    @staticmethod
+    def _sample_row(rows: RowReader, subject: Subject, sample_id: str) -> SampleRow:
+        row = rows.sample_by_id(sample_id)
+        if row is None or row.subject_key != subject.key:
+            raise SampleNotFound("this subject has no such sample")
+        return row
+
+    def _open_samples(self, collection: Collection, rows: Sequence[SampleRow]) -> list[Sample]:
+        """Those of `rows` whose subject is still there; what belongs to an erased one opens no more."""
+        owners = self._rows.read().subjects(list({row.subject_key for row in rows}))
+        keys = {owner.key: self._sealer.subject_key(owner) for owner in owners}
+        return [self._sealer.open_sample(collection, keys[r.subject_key], r) for r in rows if r.subject_key in keys]
+
+    # -------------------------------------------------------------------------- what the live view follows
+
+    def last_seq(self) -> int:
+        return self._rows.read().last_seq()
+
+    def changes(self, after: int, limit: int = 1000) -> list[Change]:
+        return self._rows.read().changes(after, limit)
+
+    def samples_numbered(self, collection: Collection, numbers: Sequence[int]) -> list[Sample]:
+        rows = self._rows.read().samples_numbered(numbers)
+        return self._open_samples(collection, [row for row in rows if row.collection_id == collection.id])
+
+    def stream_samples(self, collection: Collection, batch: int = 2000) -> Iterator[list[Sample]]:
+        after = 0
+        while rows := self._rows.read().samples_page(collection.id, after, batch):
+            yield self._open_samples(collection, rows)
+            after = rows[-1].number
+
+    def stream_subjects(self, collection: Collection, batch: int = 2000) -> Iterator[list[Subject]]:
+        after = ""
+        while rows := self._rows.read().subjects_page(collection.id, after, batch):
+            yield [self._sealer.open_subject(row) for row in rows]
+            after = rows[-1].key
+
+    # ------------------------------------------------------------- what a collection learned from itself
+
+    def calibration(self, collection: Collection) -> str | None:
+        payload = self._rows.read().calibration(collection.id)
+        return self._sealer.open_calibration(collection, payload) if payload is not None else None
+
+    def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None:
+        payload = self._sealer.seal_calibration(collection, calibration)
+        note = self._audit.prepare(entry)
+
+        def put(rows: RowWriter) -> None:
+            self._row_of(rows, collection)
+            rows.put_calibration(collection.id, payload)
+            note(rows)
+
+        self._rows.write(put)
+
+    # -------------------------------------------------------------------------------- idempotent answers
+
+    def remembered(self, key: str, digest: bytes) -> bytes | None:
+        kept = self._rows.read().idempotent(self._answer_lookup(key))
+        if kept is None:
+            return None
+        if not hmac.compare_digest(kept[0], self._keyring.lookup("body", digest)):
+            raise IdempotencyMismatch("this idempotency key was used with another body")
+        return open_sealed(self._answer_key(key), kept[1], self._keyring.context("answer"))
+
+    def remember(self, key: str, digest: bytes, answer: bytes) -> None:
+        """Sealed under a key that takes the caller's idempotency key to derive, which is kept nowhere."""
+        sealed = seal(self._answer_key(key), answer, self._keyring.context("answer"))
+        lookup, keyed, now = self._answer_lookup(key), self._keyring.lookup("body", digest), self._clock()
+
+        def put(rows: RowWriter) -> None:
+            rows.forget_idempotent(now - ANSWERS_KEPT_S)
+            rows.put_idempotent(lookup, keyed, sealed, now)
+
+        self._rows.write(put)
+
+    def derived_id(self, key: str, ordinal: int) -> str:
+        return self._keyring.lookup("sample", _utf8(key), ordinal.to_bytes(8, "big"))[:16].hex()
+
+    def _answer_lookup(self, key: str) -> bytes:
+        return self._keyring.lookup("idempotency", _utf8(key))
+
+    def _answer_key(self, key: str) -> SecretKey:
+        return self._keyring.derived_key("answer", _utf8(key))
+
+
+def _insert(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: float) -> SampleRow:
+    """Insert a sample, or find the one of its id that is there already."""
+    new = sample.new
+    there = rows.sample_by_id(new.id)
+    if there is not None:
+        if there.subject_key != subject.key:
+            raise Conflict("a sample of this id belongs to another subject")
+        return there
+    number = rows.add_sample(new.id, subject.collection_id, subject.key, sample.payload, at, sample.blobs)
+    return SampleRow(new.id, number, subject.collection_id, subject.key, sample.payload, at)
+
+
+def _until_unmoved(attempt: Callable[[], T]) -> T:
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except _Moved:
+            continue
+    raise Conflict("this subject is being changed by others again and again; try later")
+
+
+def _key_of(row: SubjectRow | None) -> tuple[str, bytes] | None:
+    return (row.key, row.wrapped_key) if row is not None else None
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,165 @@
+"""Rows to domain values and back: which key seals what, and the context that binds each value to its row.
+
+A subject's row, samples and pictures are sealed under the subject's own key; what belongs to a collection as a whole
+under the collection's. Lookups are keyed hashes, so that equal names in two collections do not look alike.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lookalike.domain import Collection, Keep, NewSample, Sample, Subject
+from lookalike.ports import CollectionRow, SampleRow, SubjectRow
+from security.envelope import open_sealed, seal
+from security.keys import KeyRing
+from security.sealed_codec import (
+    decode_collection,
+    decode_sample,
+    decode_subject,
+    encode_collection,
+    encode_sample,
+    encode_subject,
+)
+from security.secret_key import SecretKey
+
+_KEY_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SealedSample:
+    """A sample ready to be inserted. blobs: its sealed pictures by kind."""
+
+    new: NewSample
+    payload: bytes
+    blobs: Mapping[str, bytes]
+
+
+class RowSealer:
+    """Seals domain values into rows and opens rows into domain values. Opening raises TamperedData."""
+
+    def __init__(self, keyring: KeyRing) -> None:
+        self._keyring = keyring
+
+    # ---------------------------------------------------------------------------------------- collections
+
+    def collection_lookup(self, name: str) -> bytes:
+        return self._keyring.lookup("collection", _utf8(name))
+
+    def new_collection(self, collection: Collection) -> CollectionRow:
+        """Its row, with a fresh key of its own."""
+        wrapped = self._keyring.new_collection_key(collection.id)
+        row = CollectionRow(collection.id, self.collection_lookup(collection.name), wrapped, b"", collection.created_at)
+        key = self._keyring.unwrap_collection(row).newest
+        return replace(row, payload=self._collection_payload(key, collection))
+
+    def changed_collection(self, collection: Collection) -> bytes:
+        """The payload that replaces its row's."""
+        return self._collection_payload(self._keyring.collection_keys(collection.id).newest, collection)
+
+    def open_collection(self, row: CollectionRow) -> Collection:
+        self._keyring.unwrap_collection(row)
+        key = self._keyring.key_for(row.id, row.payload)
+        context = self._keyring.context("collection", collection=row.id, version=micros(row.created_at))
+        return decode_collection(row.id, row.created_at, open_sealed(key, row.payload, context))
+
+    def _collection_payload(self, key: SecretKey, collection: Collection) -> bytes:
+        context = self._keyring.context("collection", collection=collection.id, version=micros(collection.created_at))
+        return seal(key, encode_collection(collection), context)
+
+    def seal_calibration(self, collection: Collection, text: str) -> bytes:
+        key = self._keyring.collection_keys(collection.id).newest
+        return seal(key, text.encode(), self._keyring.context("calibration", collection=collection.id))
+
+    def open_calibration(self, collection: Collection, payload: bytes) -> str:
+        key = self._keyring.key_for(collection.id, payload)
+        return open_sealed(key, payload, self._keyring.context("calibration", collection=collection.id)).decode()
+
+    # ------------------------------------------------------------------------------------------- subjects
+
+    def subject_lookup(self, collection: Collection, subject_id: str) -> bytes:
+        return self._keyring.lookup("subject", _utf8(collection.id), _utf8(subject_id))
+
+    def subject_key(self, row: SubjectRow) -> SecretKey:
+        return self._keyring.subject_key(row.collection_id, row.key, row.wrapped_key)
+
+    def new_subject(self, collection: Collection, subject: Subject, at: float) -> tuple[SubjectRow, SecretKey, Subject]:
+        """The row of a subject that is new, its fresh key, and the subject as stored."""
+        stored = replace(subject, key=secrets.token_hex(_KEY_BYTES), created_at=at, updated_at=at)
+        key, wrapped = self._keyring.new_subject_key(collection.id, stored.key)
+        lookup = self.subject_lookup(collection, subject.id)
+        payload = self._subject_payload(collection.id, key, stored)
+        return SubjectRow(stored.key, collection.id, lookup, wrapped, payload, at, at), key, stored
+
+    def changed_subject(self, row: SubjectRow, subject: Subject, at: float) -> tuple[SubjectRow, Subject]:
+        """The row that replaces `row`, under the same key, and the subject as stored."""
+        before = self.open_subject(row)
+        stored = replace(subject, key=row.key, created_at=before.created_at, updated_at=at)
+        payload = self._subject_payload(row.collection_id, self.subject_key(row), stored)
+        return replace(row, payload=payload, updated_at=at), stored
+
+    def open_subject(self, row: SubjectRow) -> Subject:
+        context = self._keyring.context(
+            "subject", collection=row.collection_id, subject=row.key, version=micros(row.updated_at)
+        )
+        return decode_subject(row.key, row.updated_at, open_sealed(self.subject_key(row), row.payload, context))
+
+    def _subject_payload(self, collection_id: str, key: SecretKey, subject: Subject) -> bytes:
+        context = self._keyring.context(
+            "subject", collection=collection_id, subject=subject.key, version=micros(subject.updated_at)
+        )
+        return seal(key, encode_subject(subject), context)
+
+    # -------------------------------------------------------------------------------------------- samples
+
+    def seal_sample(
+        self, collection: Collection, subject_key: str, key: SecretKey, new: NewSample, at: float
+    ) -> SealedSample:
+        """A sample and its pictures, sealed under its subject's key."""
+        context = self._keyring.context(
+            "sample",
+            collection=collection.id,
+            subject=subject_key,
+            record=new.id,
+            model=collection.space.model,
+            version=micros(at),
+        )
+        pictures = {Keep.CROP: new.crop, Keep.IMAGE: new.image}
+        blobs = {
+            kind.value: seal(
+                key,
+                data,
+                self._keyring.context(kind.value, collection=collection.id, subject=subject_key, record=new.id),
+            )
+            for kind, data in pictures.items()
+            if data is not None
+        }
+        return SealedSample(new, seal(key, encode_sample(new), context), blobs)
+
+    def open_sample(self, collection: Collection, key: SecretKey, row: SampleRow) -> Sample:
+        context = self._keyring.context(
+            "sample",
+            collection=row.collection_id,
+            subject=row.subject_key,
+            record=row.id,
+            model=collection.space.model,
+            version=micros(row.created_at),
+        )
+        plain = open_sealed(key, row.payload, context)
+        return decode_sample(row.id, row.number, row.subject_key, row.created_at, plain)
+
+    def open_picture(self, key: SecretKey, row: SampleRow, kind: Keep, blob: bytes) -> bytes:
+        context = self._keyring.context(
+            kind.value, collection=row.collection_id, subject=row.subject_key, record=row.id
+        )
+        return open_sealed(key, blob, context)
+
+
+def micros(at: float) -> int:
+    """A time of a row as its record's version, so that the time in the clear cannot be changed unseen."""
+    return round(at * 1_000_000)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

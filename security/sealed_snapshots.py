@@ -1,0 +1,103 @@
+"""Sealed files of derived data: one per collection, written whole or not at all, read whole or not at all.
+
+Layout: magic "LKN1" | length of the wrapped key 2, big-endian | wrapped segment key | sealed stream. Each file has a
+fresh segment key, wrapped by its collection's key: once that is destroyed, no copy of the file opens again.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from lookalike.domain import Collection
+from lookalike.errors import CollectionNotFound, LookalikeError, StorageFull, StorageUnavailable, TamperedData
+from security.envelope import Context
+from security.keys import KeyRing
+from security.sealed_stream import open_stream, seal_stream
+
+MAGIC = b"LKN1"
+_LENGTH_BYTES = 2
+
+log = logging.getLogger(__name__)
+
+
+class SealedSnapshots:
+    """The port Snapshots over a folder, which is made if it is not there."""
+
+    def __init__(self, folder: Path, keyring: KeyRing) -> None:
+        self._folder = folder
+        self._keyring = keyring
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in folder.glob(".*.writing"):
+            leftover.unlink(missing_ok=True)
+
+    def save(self, collection: Collection, chunks: Iterable[bytes]) -> None:
+        """Replace the collection's file. Raises: StorageFull, StorageUnavailable; the old file is then still there."""
+        path = self._path(collection.id)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
+        key, wrapped = self._keyring.new_segment_key(collection.id)
+        try:
+            with open(temporary, "xb", opener=_private) as file:
+                file.write(MAGIC + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped)
+                file.writelines(seal_stream(key, chunks, self._context(collection)))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(self._folder)
+        except OSError as error:
+            raise _storage_error(error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, collection: Collection) -> bytes | None:
+        """The plaintext once every tag was checked; None where there is no file or it is damaged."""
+        try:
+            with self._path(collection.id).open("rb") as file:
+                return self._opened(collection, file)
+        except FileNotFoundError:
+            return None
+        except (OSError, TamperedData, CollectionNotFound) as error:
+            reason = error if isinstance(error, LookalikeError) else type(error).__name__
+            log.warning("the snapshot of collection %s is not used: %s", collection.id, reason)
+            return None
+
+    def drop(self, collection_id: str) -> None:
+        """Delete the collection's file, if there is one."""
+        self._path(collection_id).unlink(missing_ok=True)
+
+    def _opened(self, collection: Collection, file: BinaryIO) -> bytes:
+        head = file.read(len(MAGIC) + _LENGTH_BYTES)
+        if head[: len(MAGIC)] != MAGIC:
+            raise TamperedData("a snapshot is damaged or of an unknown format")
+        wrapped = file.read(int.from_bytes(head[len(MAGIC) :], "big"))
+        key = self._keyring.segment_key(collection.id, wrapped)
+        return b"".join(open_stream(key, file, self._context(collection)))
+
+    def _context(self, collection: Collection) -> Context:
+        return self._keyring.context("snapshot", collection=collection.id, model=collection.space.model)
+
+    def _path(self, collection_id: str) -> Path:
+        return self._folder / f"{collection_id}.snapshot"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError) -> LookalikeError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull("the disk is full: a snapshot was not written")
+    return StorageUnavailable(f"a snapshot was not written: {error.strerror}")
