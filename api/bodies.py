@@ -21,7 +21,6 @@ from api.errors import InvalidFields, MissingField, RequestTooLarge, Unsupported
 from lookalike.errors import ImageTooLarge, InvalidInput
 
 MAX_JSON_BYTES = 1_000_000
-MAX_TEXT_BYTES = 100_000
 MAX_FILENAME = 255
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,10 +37,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The parts that a call takes. pictures: how many of each name; texts: names that may come once."""
+    """The parts that a call takes. pictures: how many of each name."""
 
     pictures: Mapping[str, int]
-    texts: frozenset[str] = frozenset()
 
 
 class Parts(list[Part]):
@@ -53,16 +51,6 @@ class Parts(list[Part]):
         if not found:
             raise MissingField(f"the multipart field {name!r} is missing: send the picture as a file in it")
         return found
-
-    def text(self, name: str) -> str | None:
-        """A text field's value. Raises: InvalidInput if it is not UTF-8."""
-        for part in self:
-            if part.name == name:
-                try:
-                    return part.data.decode()
-                except UnicodeDecodeError:
-                    raise InvalidInput(f"{name}: UTF-8 text is allowed") from None
-        return None
 
     def digest(self) -> bytes:
         """The same for the same parts, whatever boundary stood between them."""
@@ -105,7 +93,6 @@ class _Reader:
         self._header = bytearray()
         self._value = bytearray()
         self._disposition = b""
-        self._max_bytes = 0
 
     def callbacks(self) -> dict[str, object]:
         return {
@@ -141,22 +128,16 @@ class _Reader:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename", b"").decode("utf-8", "replace")[:MAX_FILENAME]
         self._counts[name] = self._counts.get(name, 0) + 1
-        if name in self._expected.pictures:
-            if self._counts[name] > self._expected.pictures[name]:
-                self._too_many(name)
-            self._max_bytes = self._max_picture_bytes
-        elif name in self._expected.texts and self._counts[name] == 1:
-            self._max_bytes = MAX_TEXT_BYTES
-        else:
+        if name not in self._expected.pictures:
             self._unexpected()
+        if self._counts[name] > self._expected.pictures[name]:
+            self._too_many(name)
         self.parts.append(Part(name, filename))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
-        if len(part.data) + end - start > self._max_bytes:
-            if part.name in self._expected.pictures:
-                raise ImageTooLarge(f"a picture of at most {self._max_bytes} bytes is allowed")
-            raise RequestTooLarge(f"{part.name}: at most {self._max_bytes} bytes are allowed")
+        if len(part.data) + end - start > self._max_picture_bytes:
+            raise ImageTooLarge(f"a picture of at most {self._max_picture_bytes} bytes is allowed")
         part.data += data[start:end]
 
     def _too_many(self, name: str) -> NoReturn:
@@ -166,7 +147,7 @@ class _Reader:
         raise ImageTooLarge(f"at most {most} pictures a request are allowed in the field {name!r}")
 
     def _unexpected(self) -> NoReturn:
-        names = ", ".join(repr(name) for name in (*self._expected.pictures, *sorted(self._expected.texts)))
+        names = ", ".join(repr(name) for name in self._expected.pictures)
         code = MissingField if not self.parts else InvalidInput
         raise code(f"a field of another name was sent; this call takes {names}")
 

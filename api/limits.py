@@ -17,7 +17,10 @@ from api.errors import RequestTimeout, RequestTooLarge, problem, problem_of
 from lookalike.errors import LookalikeError, Overloaded
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
-"""Paths that answer without a credential, and also when every worker is busy."""
+"""Paths that answer without a credential."""
+
+NEVER_SHED = OPEN_PATHS | {"/metrics"}
+"""Paths that answer also when every worker is busy."""
 
 LINGER_S = 2.0
 
@@ -66,7 +69,7 @@ class Limits:
     def _admit(self, scope: Scope) -> None:
         if content_length(scope) > self._limits.max_bytes:
             raise self.too_large()
-        if self._full() and scope["path"] not in OPEN_PATHS:
+        if self._full() and scope["path"] not in NEVER_SHED:
             raise Overloaded("all workers are busy and the queue is full")
 
     def hold(self, size: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from api.jobs import Job, JobState
 from lookalike import answers, domain
 from lookalike.domain import Keep, Kind
+from security.tokens import ApiKeyInfo, CreatedKey
 
 Metadata = dict[str, str]
 Text = Annotated[str, StringConstraints(max_length=1024)]
@@ -164,12 +165,6 @@ class SubjectPut(Incoming):
     consent: ConsentFields | None = None
     valid_from: str | None = None
     valid_until: str | None = None
-
-
-class MetadataField(Incoming):
-    """The `metadata` part of an enrolment."""
-
-    metadata: Metadata
 
 
 class ConsentOut(BaseModel):
@@ -482,9 +477,9 @@ class GrantFields(Incoming):
 
 
 class NewApiKey(Incoming):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    name: str
     grants: Annotated[list[GrantFields], Field(min_length=1, max_length=256)]
-    expires_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    expires_days: int | None = None
     aws: bool = False
 
 
@@ -501,6 +496,15 @@ class CreatedApiKey(BaseModel):
     access_key_id: str | None = Field(default=None, exclude_if=_none)
     secret_access_key: str | None = Field(default=None, exclude_if=_none)
 
+    @classmethod
+    def of(cls, made: CreatedKey) -> CreatedApiKey:
+        return cls(
+            id=made.id,
+            key=made.key,
+            access_key_id=made.access_key_id,
+            secret_access_key=made.secret_access_key,
+        )
+
 
 class ApiKeyOut(BaseModel):
     """A key without its secret."""
@@ -509,7 +513,9 @@ class ApiKeyOut(BaseModel):
     name: str
     grants: list[GrantOut]
     created_at: str
+    created_by: str
     expires_at: str | None
+    access_key_id: str | None = Field(default=None, exclude_if=_none)
 
     @classmethod
     def of(cls, key: ApiKeyInfo) -> ApiKeyOut:
@@ -518,6 +524,8 @@ class ApiKeyOut(BaseModel):
             name=key.name,
             grants=[GrantOut(role=grant.role, collection=grant.collection) for grant in key.grants],
             created_at=moment(key.created_at),
+            created_by=key.created_by,
+            access_key_id=key.aws_access_key_id,
             expires_at=None if key.expires_at is None else moment(key.expires_at),
         )
 

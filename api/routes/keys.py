@@ -7,17 +7,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import read_json
-from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, respond, takes_json
+from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, respond, takes_json
 from api.idempotency import Answer
 from api.schemas import ApiKeyList, ApiKeyOut, CreatedApiKey, NewApiKey
+from lookalike.answers import Caller
 from lookalike.domain import Grant, Permission
 from lookalike.errors import KeyNotFound
+from security.tokens import ApiKeyInfo
 
 router = APIRouter(
     prefix="/v1/api-keys",
     tags=["api keys"],
     dependencies=[
-        Depends(Needs(Permission.MANAGE_KEYS, lambda s, who, _: s.api_keys.list(who.principal), anywhere=True))
+        Depends(
+            Needs(
+                Permission.MANAGE_KEYS,
+                lambda s, who, _: s.api_keys.list(who.principal, request_id=who.request_id),
+                anywhere=True,
+            )
+        )
     ],
 )
 
@@ -35,7 +43,9 @@ async def create_key(request: Request, edge: EdgeDep, caller: CallerDep) -> Resp
     grants = [Grant(grant.role, grant.collection) for grant in body.grants]
 
     def work() -> Answer:
-        made = edge.services.api_keys.create(caller.principal, body.name, grants, body.expires_days, body.aws)
+        made = edge.services.api_keys.create(
+            caller.principal, body.name, grants, body.expires_days, body.aws, request_id=caller.request_id
+        )
         return answered(201, CreatedApiKey.of(made))
 
     return respond(await edge.pool.run(work))
@@ -44,9 +54,7 @@ async def create_key(request: Request, edge: EdgeDep, caller: CallerDep) -> Resp
 @router.get("", response_model=ApiKeyList, responses=problems())
 async def list_keys(edge: EdgeDep, caller: CallerDep) -> Response:
     """The keys that the caller manages, without their secrets."""
-    return await read(
-        edge, lambda: ApiKeyList(items=[ApiKeyOut.of(key) for key in edge.services.api_keys.list(caller.principal)])
-    )
+    return await read(edge, lambda: ApiKeyList(items=[ApiKeyOut.of(key) for key in _keys(edge, caller)]))
 
 
 @router.get("/{id}", response_model=ApiKeyOut, responses=problems(404))
@@ -54,7 +62,7 @@ async def read_key(id: str, edge: EdgeDep, caller: CallerDep) -> Response:
     """One key, without its secret."""
 
     def work() -> ApiKeyOut:
-        for key in edge.services.api_keys.list(caller.principal):
+        for key in _keys(edge, caller):
             if key.id == id:
                 return ApiKeyOut.of(key)
         raise KeyNotFound("there is no such API key")
@@ -67,7 +75,11 @@ async def revoke_key(id: str, edge: EdgeDep, caller: CallerDep) -> Response:
     """Revoke a key; it is refused from then on."""
 
     def work() -> Answer:
-        edge.services.api_keys.revoke(caller.principal, id)
+        edge.services.api_keys.revoke(caller.principal, id, request_id=caller.request_id)
         return answered(204, None)
 
     return respond(await edge.pool.run(work))
+
+
+def _keys(edge: Edge, caller: Caller) -> list[ApiKeyInfo]:
+    return edge.services.api_keys.list(caller.principal, request_id=caller.request_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Expected, Parts, json_value, read_json, read_parts, validated
+from api.bodies import Expected, read_json, read_parts
 from api.edge import (
     CallerDep,
     EdgeDep,
@@ -25,7 +25,6 @@ from api.edge import (
 from api.idempotency import Answer, key_of, once
 from api.schemas import (
     EnrolmentOut,
-    MetadataField,
     ReceiptOut,
     SubjectList,
     SubjectOut,
@@ -83,7 +82,8 @@ async def list_subjects(
 async def put_subject(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
     """Create a subject, or replace its metadata, consent and validity."""
     body = await read_json(request, SubjectPut)
-    consent = body.consent and Consent(body.consent.basis, body.consent.reference, body.consent.expires_at)
+    sent = body.consent
+    consent = None if sent is None else Consent(sent.basis, sent.reference, sent.expires_at)
 
     def work() -> Answer:
         stored = edge.services.gallery.put_subject(
@@ -125,30 +125,21 @@ async def erase_subject(collection: str, subject: str, request: Request, edge: E
     status_code=201,
     response_model=EnrolmentOut,
     responses=problems(404, 408, 409, 413, 415, 507),
-    openapi_extra=takes_pictures("images", many=32, texts={"metadata": "A JSON object of strings, put on the subject"}),
+    openapi_extra=takes_pictures("images", many=32),
     dependencies=[_ENROL],
 )
 async def enrol(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
     """Enrol the largest face of each picture; the subject is created if it is new."""
     settings = edge.services.settings
-    expected = Expected({"images": settings.max_images}, frozenset({"metadata"}))
-    parts = await read_parts(request, expected, settings.max_image_bytes)
+    parts = await read_parts(request, Expected({"images": settings.max_images}), settings.max_image_bytes)
     pictures = [Picture(part.filename, bytes(part.data)) for part in parts.named("images")]
-    metadata = _metadata(parts)
     key = key_of(request, caller)
 
     def work() -> Answer:
-        enrolment = edge.services.gallery.enrol(
-            caller, collection, subject, pictures, metadata=metadata, idempotency_key=key
-        )
+        enrolment = edge.services.gallery.enrol(caller, collection, subject, pictures, idempotency_key=key)
         return answered(201, EnrolmentOut.of(enrolment, caller.request_id))
 
     return respond(await once(edge.pool, edge.services.answers, edge.turns, key, parts.digest(), work))
-
-
-def _metadata(parts: Parts) -> dict[str, str] | None:
-    text = parts.text("metadata")
-    return None if text is None else validated({"metadata": json_value(text)}, MetadataField).metadata
 
 
 @router.delete(

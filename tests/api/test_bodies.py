@@ -18,7 +18,7 @@ from lookalike.errors import ImageTooLarge, InvalidInput, LookalikeError
 from tests.api.doubles import multipart
 
 IMAGE = Expected({"image": 1})
-IMAGES = Expected({"images": 3}, frozenset({"metadata"}))
+IMAGES = Expected({"images": 3})
 
 
 def request(body: bytes, headers: dict[str, str], chunk: int = 65536) -> Request:
@@ -74,12 +74,6 @@ def test_parts_that_do_not_fit_are_refused(sent, error, hint):
 def test_too_many_pictures_are_refused():
     with pytest.raises(ImageTooLarge, match="at most 3"):
         parts(*multipart(*[("images", f"{i}.jpg", b"x") for i in range(4)]), IMAGES)
-
-
-def test_a_field_that_is_not_there_is_named():
-    found = parts(*multipart(("metadata", None, b"{}")), IMAGES)
-    with pytest.raises(MissingField, match="'images'"):
-        found.named("images")
 
 
 @pytest.mark.parametrize(
