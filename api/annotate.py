@@ -86,8 +86,8 @@ def _draw_label(
     """A filled tag below the box, moved inwards where it would leave the picture."""
     name, detail = label(face)
     height = min(max(13.0, max(size) / 42), 34.0)
-    large, small = _font(name, height), ImageFont.load_default(height * 0.78)
-    name = _fitted(draw, _readable(name, large), large, size[0] - height)
+    small = ImageFont.load_default(height * 0.78)
+    large, name = fitted_font(draw, name, height, size[0] - height)
     pad = height * 0.35
     width = max(draw.textlength(name, large), draw.textlength(detail, small)) + 2 * pad
     tall = height * 2.15 + 2 * pad
@@ -103,10 +103,13 @@ def _corners(box: BoxJson, scale: float) -> tuple[float, float, float, float]:
     return left, top, left + max(box["width"] * scale, 1), top + max(box["height"] * scale, 1)
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
-    while len(text) > 1 and draw.textlength(text, font) > width:
-        text = text[:-2] + "…"
-    return text
+def fitted_font(draw: ImageDraw.ImageDraw, text: str, height: float, width: float) -> tuple[Font, str]:
+    """A font that has the text's letters, and the text as it can be drawn with it, cut to `width` pixels."""
+    font = _font(text, height)
+    fitted = _readable(text, font)
+    while len(fitted) > 1 and draw.textlength(fitted, font) > width:
+        fitted = fitted[:-2] + "…"
+    return font, fitted
 
 
 def _font(text: str, height: float) -> Font:

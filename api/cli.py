@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
-from api.commands import access, collections, enrol, faces, jobs
+from api.commands import access, audit, certificates, collections, doctor, enrol, faces, jobs, service
 from api.commands.output import complain, print_json
 
 FAILED = 1
@@ -26,11 +27,16 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.add_typer(collections.app, name="collections")
-    for command in (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate):
+    running = (service.serve, service.demo, doctor.doctor)
+    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking)
+    for command in commands:
         app.command()(command)
-    app.add_typer(access.app, name="api-keys")
+    app.add_typer(collections.app, name="collections")
     app.add_typer(jobs.app, name="jobs")
+    app.add_typer(access.app, name="api-keys")
+    app.add_typer(audit.app, name="audit")
+    app.add_typer(certificates.app, name="tls")
     return app
 
 

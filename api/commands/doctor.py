@@ -1,0 +1,251 @@
+"""`lookalike doctor`: the settings in force, what the service would run on, and what is wrong with either.
+
+It changes nothing and makes no data folder. A finding is `ok`, `note` (works, but think of it) or `wrong`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import typer
+
+from api.commands.output import JsonOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from lookalike.settings import Settings
+
+LITTLE_DISK_BYTES: Final = 1_000_000_000
+NO_DISK_BYTES: Final = 100_000_000
+RENEW_DAYS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    state: Literal["ok", "note", "wrong"]
+    detail: str
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Print the settings in force and what is wrong with them. Exit code 1 if anything is."""
+    from lookalike.errors import BadSettings
+    from lookalike.settings import read_settings
+
+    settings: Settings | None = None
+    try:
+        settings = read_settings()
+    except BadSettings as error:
+        findings = [Finding("settings", "wrong", str(error))]
+    else:
+        findings = list(examine(settings))
+    wrong = [finding for finding in findings if finding.state == "wrong"]
+    shown = {} if settings is None else shown_settings(settings)
+    if as_json:
+        print_json({"ok": not wrong, "settings": shown, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print_table(("setting", "value"), list(shown.items()), title="Settings in force")
+        print_table(("check", "state", "detail"), [(f.check, f.state, f.detail) for f in findings], title="Findings")
+    if wrong:
+        typer.echo(f"lookalike: {len(wrong)} wrong: {'; '.join(f.check for f in wrong)}", err=True)
+        raise typer.Exit(1)
+
+
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Every setting by the name of its environment variable. Secrets are files, so no value is one."""
+    return {
+        f"LOOKALIKE_{name.upper()}": "" if value is None else str(value)
+        for name, value in settings.model_dump(mode="json").items()
+    }
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, in a fixed order; a check that fails itself is one too."""
+    for check in CHECKS:
+        name = check.__name__.strip("_").replace("_", " ")
+        try:
+            state, detail = check(settings)
+        except Exception as error:
+            state, detail = "wrong", f"{type(error).__name__}: {error}"
+        yield Finding(name, state, detail)
+
+
+Answer = tuple[Literal["ok", "note", "wrong"], str]
+
+
+def _packages(settings: Settings) -> Answer:
+    from api.commands.owners import require_own_packages
+
+    require_own_packages()
+    return "ok", f"lookalike {version('lookalike')}; its five packages have one owner"
+
+
+def _profile(settings: Settings) -> Answer:
+    if settings.profile.value != "single":
+        return "wrong", f"this version has the profile single only, not {settings.profile.value}"
+    return "ok", "single"
+
+
+def _runtime(settings: Settings) -> Answer:
+    from embedder.runtime import probe_runtime
+
+    found = probe_runtime(settings.runtime)
+    text = f"{found.runtime} {found.version} {found.precision}, {found.threads} threads: {found.why}"
+    fallen_back = settings.runtime == "auto" and found.runtime != "openvino"
+    return ("note" if fallen_back else "ok"), text
+
+
+def _sqlite(settings: Settings) -> Answer:
+    from index.sqlite_connection import require_safe_sqlite
+
+    found = version("apsw")
+    require_safe_sqlite(found)
+    return "ok", f"SQLite {'.'.join(found.split('.')[:3])}"
+
+
+def _data_folder(settings: Settings) -> Answer:
+    folder = settings.data.absolute()
+    if not folder.exists():
+        return "ok", f"{folder} will be made at the first start"
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if folder.stat().st_uid != os.getuid():
+        return "wrong", f"{folder} belongs to another user"
+    if mode & 0o077:
+        return "wrong", f"{folder} is open to others (mode {mode:o}): chmod 700"
+    return "ok", f"{folder}, for its owner alone"
+
+
+def _data_format(settings: Settings) -> Answer:
+    from index.data_format import STATEMENT
+    from index.schema import FORMAT
+
+    try:
+        stated = json.loads((settings.data / STATEMENT).read_text("utf-8"))["format"]
+    except FileNotFoundError:
+        return "ok", f"{FORMAT}, nothing stored yet"
+    if stated > FORMAT:
+        return "wrong", f"the folder has format {stated}, this release knows {FORMAT}: install a newer one"
+    if stated < FORMAT:
+        return "note", f"the folder has format {stated} and will be migrated to {FORMAT}, after a backup"
+    return "ok", str(stated)
+
+
+def _root_key(settings: Settings) -> Answer:
+    from security.root_key import root_key_file
+
+    folder = settings.data.absolute()
+    file = root_key_file(settings.keys, folder)
+    if file is None:
+        return ("ok" if settings.keys.startswith("passphrase:") else "wrong"), f"from {settings.keys}"
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return "wrong", f"{file} can be read by others: chmod 400"
+    if (folder / "records.db").exists() and not file.exists():
+        return "wrong", f"{file} is missing, and nothing stored can be read without it"
+    if file.resolve().is_relative_to(folder.resolve()):
+        return "note", f"{file} lies inside the data folder: whoever copies the folder can read it all (LOOKALIKE_KEYS)"
+    return "ok", str(file)
+
+
+def _tls(settings: Settings) -> Answer:
+    from security.certificates import days_left
+
+    if settings.tls == "off":
+        return "note", "off: plain HTTP, on this machine only"
+    file = settings.tls_certificate or settings.data / "tls" / "server.crt"
+    try:
+        days = int(days_left(file.read_bytes(), datetime.now(UTC)))
+    except FileNotFoundError:
+        if settings.tls_certificate is not None:
+            return "wrong", f"{file} is missing"
+        return "ok", "an own CA and certificate will be made at the first start"
+    if days < 0:
+        return "wrong", f"{file} ran out {-days} days ago: lookalike tls renew"
+    return ("note" if days < RENEW_DAYS else "ok"), f"{file} is good for {days} days"
+
+
+def _port(settings: Settings) -> Answer:
+    where = f"{settings.host} port {settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if _answers(settings):
+                return "ok", f"the service answers on {where}"
+            return "wrong", f"{where} cannot be listened on: {error.strerror}"
+    return "ok", f"{where} is free"
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether what listens there is a service with our CA."""
+    from api.client import Client, ClientError
+
+    ca = settings.data / "tls" / "ca.crt"
+    try:
+        with Client(settings.base_url, ca=ca if ca.is_file() else None, timeout_s=3, retries=0) as client:
+            return client.ready()
+    except ClientError:
+        return False
+
+
+def _disk(settings: Settings) -> Answer:
+    there = next(folder for folder in (settings.data.absolute(), *settings.data.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    state: Literal["ok", "note", "wrong"] = (
+        "wrong" if free < NO_DISK_BYTES else "note" if free < LITTLE_DISK_BYTES else "ok"
+    )
+    return state, f"{free / 1e9:.1f} GB free"
+
+
+def _secret_files(settings: Settings) -> Answer:
+    files = (settings.bootstrap_key_file, settings.api_key_file, settings.passphrase_file, settings.tls_key)
+    named = [file for file in files if file is not None]
+    missing = [str(file) for file in named if not file.is_file()]
+    if missing:
+        return "wrong", f"missing: {', '.join(missing)}"
+    open_ones = [str(file) for file in named if _open_to_others(file)]
+    if open_ones:
+        return "note", f"can be read by others: {', '.join(open_ones)}"
+    return "ok", f"{len(named)} named"
+
+
+def _open_to_others(file: Path) -> bool:
+    return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+
+
+def _remote_service(settings: Settings) -> Answer:
+    if settings.url is None:
+        return "ok", "LOOKALIKE_URL is not set: commands open the data folder"
+    from api.commands.session import open_client
+
+    with open_client() as client:
+        client.limits()
+    return "ok", f"{settings.url} answers and knows the key"
+
+
+CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
+    _packages,
+    _profile,
+    _runtime,
+    _sqlite,
+    _data_folder,
+    _data_format,
+    _root_key,
+    _tls,
+    _port,
+    _disk,
+    _secret_files,
+    _remote_service,
+)

@@ -1,0 +1,48 @@
+"""`lookalike serve` and `lookalike demo`: run the service, or see it at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.commands.session import require_local
+
+
+def serve() -> None:
+    """Run the service until SIGTERM or Ctrl-C. Settings come from LOOKALIKE_* and lookalike.toml."""
+    from api.app import create_app
+    from api.commands.owners import require_own_packages
+    from api.server import serve as serve_forever
+    from api.wiring import open_services
+
+    require_own_packages()
+    settings = require_local("serve")
+    services = open_services(settings, live=True)
+    try:
+        if services.first_key is not None:
+            print(f"admin key, shown this once: {services.first_key}", flush=True)
+        serve_forever(services, create_app(services), lambda url: print(f"ready {url}", flush=True))
+    finally:
+        services.close()
+
+
+def demo(
+    people: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A folder with a folder of pictures per person.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="The archives of requirements-photos.lock.")
+    ] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where to put the annotated picture.")] = Path(
+        "demo-output"
+    ),
+    seed: Annotated[int, typer.Option(help="Which people of the folder are drawn.")] = 1,
+) -> None:
+    """Start the service, enrol people, identify other pictures of them and refuse strangers."""
+    from api.demo import run_demo
+
+    if not run_demo(people, photos, out, seed):
+        typer.echo("lookalike: nobody was recognised, or no stranger was refused", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,50 @@
+"""Opens the records and keys of the data folder without the models, for commands that look after the folder itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from lookalike.domain import AuditEntry
+from lookalike.errors import BadSettings
+
+if TYPE_CHECKING:
+    from lookalike.settings import Settings
+    from security.audit import SealedAuditLog
+    from security.keys import KeyRing
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Vault:
+    """What is open. record: puts an entry of this command's doing into the audit log."""
+
+    settings: Settings
+    keyring: KeyRing
+    audit: SealedAuditLog
+
+    def record(self, action: str, outcome: str = "ok") -> None:
+        """One audit entry in the name of `local:UID`."""
+        self.audit.append(AuditEntry(action, f"local:{os.getuid()}", outcome, f"local-{os.getpid()}"))
+
+
+@contextmanager
+def open_vault(settings: Settings) -> Iterator[Vault]:
+    """Raises: BadSettings where there is no data folder yet, KeyUnavailable, DataTooNew, StorageUnavailable."""
+    from index.data_format import DataFolder
+    from index.sqlite_rows import SqliteRows
+    from security.audit import SealedAuditLog
+    from security.keys import open_key_ring
+
+    folder = settings.data.absolute()
+    if not folder.is_dir():
+        raise BadSettings(f"there is no data folder at {folder}: `lookalike serve` makes it, or set LOOKALIKE_DATA")
+    with ExitStack() as stack:
+        held = stack.enter_context(DataFolder(folder, version("lookalike")))
+        rows = SqliteRows(held.records)
+        stack.callback(rows.close)
+        keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
+        yield Vault(settings, keyring, SealedAuditLog(rows, keyring))
