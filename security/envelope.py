@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import struct
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -41,6 +42,7 @@ _BODY_AT = _COMMITMENT_AT + COMMITMENT_BYTES
 OVERHEAD = _BODY_AT + TAG_BYTES
 
 _ZERO_NONCE = bytes(12)
+_NUMBERS = struct.Struct(">6I2Q")
 _SHA512 = SHA512()
 
 
@@ -62,28 +64,16 @@ class Context:
     version: int = 0
 
     def encode(self) -> bytes:
-        """Canonical bytes: each text as length (4, big-endian) and UTF-8, each number as 8 bytes, in this order.
+        """Canonical bytes: the lengths of six texts in UTF-8 (4 each), schema and version (8 each), then the texts.
 
-        deployment, collection, subject, record, type, schema, model, version. Two contexts that differ never encode
-        alike, because every field is preceded by its length or has a fixed one.
+        The texts in order: deployment, collection, subject, record, type, model; numbers are big-endian. Two contexts
+        that differ never encode alike, because the lengths come first and all of them have a fixed size.
         """
-        return b"".join(
-            (
-                _text(self.deployment),
-                _text(self.collection),
-                _text(self.subject),
-                _text(self.record),
-                _text(self.type),
-                self.schema.to_bytes(8, "big"),
-                _text(self.model),
-                self.version.to_bytes(8, "big"),
-            )
-        )
-
-
-def _text(value: str) -> bytes:
-    data = value.encode("utf-8")
-    return len(data).to_bytes(4, "big") + data
+        deployment, collection, subject = self.deployment.encode(), self.collection.encode(), self.subject.encode()
+        record, type, model = self.record.encode(), self.type.encode(), self.model.encode()
+        sizes = (len(deployment), len(collection), len(subject), len(record), len(type), len(model))
+        numbers = _NUMBERS.pack(*sizes, self.schema, self.version)
+        return b"".join((numbers, deployment, collection, subject, record, type, model))
 
 
 def seal(key: SecretKey, plaintext: bytes, context: Context) -> bytes:

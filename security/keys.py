@@ -7,14 +7,16 @@
     ├ audit, model and lookup keys           in the settings, made at the first start in one transaction
     └ signing key, Ed25519                   receipts and checkpoints; its public half stands beside it in the clear
 
-A wrapped key is an envelope whose context says which key it is, so that none can stand in another's place. Keys in
-memory are of SecretKey and show nothing of themselves.
+What the root wraps are envelopes, what a collection's key wraps is of key_wrap.py; each is bound to a context that
+says which key it is, so that none can stand in another's place. Keys in memory are of SecretKey and show nothing of
+themselves.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lookalike.errors import CollectionNotFound, KeyUnavailable, TamperedData
 from lookalike.ports import CollectionRow, Rows, RowWriter
 from security.envelope import Context, key_id_of, open_sealed, seal
+from security.key_wrap import KeyWrapper, wrapping_key_id
 from security.root_key import root_key
 from security.secret_key import KEY_BYTES, SecretKey
 
@@ -35,19 +38,15 @@ _VERSION_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class CollectionKeys:
-    """A collection's keys by version; the newest seals, all of them open."""
+    """A collection's keys; the newest version seals, all of them open.
+
+    They stand in the collection's row, wrapped as one: for each version its number (4 bytes, big-endian) and its key.
+    """
 
     collection_id: str
-    versions: tuple[tuple[int, SecretKey], ...]
-
-    @property
-    def newest(self) -> SecretKey:
-        return self.versions[-1][1]
-
-    def named_by(self, blob: bytes) -> SecretKey | None:
-        """The version under which an envelope says that it was sealed, None if it is not among these."""
-        named = key_id_of(blob)
-        return next((key for _, key in reversed(self.versions) if key.id == named), None)
+    newest: SecretKey
+    by_id: Mapping[bytes, SecretKey]
+    wrappers: Mapping[bytes, KeyWrapper]
 
 
 def open_key_ring(spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None) -> KeyRing:
@@ -85,7 +84,8 @@ class KeyRing:
 
     def new_collection_key(self, collection_id: str) -> bytes:
         """A fresh key for a collection, wrapped."""
-        return self._wrap_versions(collection_id, ((1, SecretKey.generate()),))
+        plain = (1).to_bytes(_VERSION_BYTES, "big") + SecretKey.generate().material
+        return seal(self._root, plain, self.context("collection-key", collection=collection_id))
 
     def collection_keys(self, collection_id: str) -> CollectionKeys:
         """From memory, or from the collection's row. Raises: CollectionNotFound."""
@@ -101,10 +101,12 @@ class KeyRing:
             return cached[1]
         plain = open_sealed(self._root, row.wrapped_key, self.context("collection-key", collection=row.id))
         width = _VERSION_BYTES + KEY_BYTES
-        parts = [plain[at : at + width] for at in range(0, len(plain), width)]
+        versions = [SecretKey(plain[at + _VERSION_BYTES : at + width]) for at in range(0, len(plain), width)]
         keys = CollectionKeys(
             row.id,
-            tuple((int.from_bytes(p[:_VERSION_BYTES], "big"), SecretKey(p[_VERSION_BYTES:])) for p in parts),
+            versions[-1],
+            {key.id: key for key in versions},
+            {key.id: KeyWrapper(key) for key in versions},
         )
         self._collections[row.id] = (row.wrapped_key, keys)
         return keys
@@ -115,22 +117,23 @@ class KeyRing:
 
     def key_for(self, collection_id: str, blob: bytes) -> SecretKey:
         """The version of the collection's key that sealed this envelope. Raises: CollectionNotFound, TamperedData."""
-        key = self.collection_keys(collection_id).named_by(blob)
-        if key is None:  # another process may have made a newer version
-            key = self._read_collection(collection_id).named_by(blob)
-        if key is None:
+        id = key_id_of(blob)
+        return self._version(collection_id, id).by_id[id]
+
+    def _version(self, collection_id: str, id: bytes) -> CollectionKeys:
+        """The collection's keys, among them the one of this id."""
+        keys = self.collection_keys(collection_id)
+        if id not in keys.by_id:  # another process may have made a newer version
+            keys = self._read_collection(collection_id)
+        if id not in keys.by_id:
             raise TamperedData("a sealed record names a key that its collection does not have")
-        return key
+        return keys
 
     def _read_collection(self, collection_id: str) -> CollectionKeys:
         for row in self._rows.read().collections():
             if row.id == collection_id:
                 return self.unwrap_collection(row)
         raise CollectionNotFound("there is no such collection")
-
-    def _wrap_versions(self, collection_id: str, versions: tuple[tuple[int, SecretKey], ...]) -> bytes:
-        plain = b"".join(number.to_bytes(_VERSION_BYTES, "big") + key.material for number, key in versions)
-        return seal(self._root, plain, self.context("collection-key", collection=collection_id))
 
     # ------------------------------------------------------------------------- keys under a collection's key
 
@@ -151,13 +154,14 @@ class KeyRing:
         return self._unwrap("segment-key", collection_id, "", wrapped)
 
     def _new_wrapped(self, type: str, collection_id: str, subject: str) -> tuple[SecretKey, bytes]:
-        key = SecretKey.generate()
+        key, keys = SecretKey.generate(), self.collection_keys(collection_id)
         context = self.context(type, collection=collection_id, subject=subject)
-        return key, seal(self.collection_keys(collection_id).newest, key.material, context)
+        return key, keys.wrappers[keys.newest.id].wrap(key, context)
 
     def _unwrap(self, type: str, collection_id: str, subject: str, wrapped: bytes) -> SecretKey:
-        context = self.context(type, collection=collection_id, subject=subject)
-        return SecretKey(open_sealed(self.key_for(collection_id, wrapped), wrapped, context))
+        id = wrapping_key_id(wrapped)
+        context = Context(self.deployment, type, collection_id, subject)
+        return self._version(collection_id, id).wrappers[id].unwrap(wrapped, context)
 
     # ----------------------------------------------------------------------------- what a key is needed for
 

@@ -30,6 +30,8 @@ from lookalike.domain import (
 )
 
 _LENGTH_BYTES = 4
+_scan = json.JSONDecoder().raw_decode
+"""Quicker than json.loads, and strict enough: what is decoded here was sealed by us and has just been verified."""
 
 
 def canonical(value: Mapping[str, object]) -> bytes:
@@ -53,7 +55,7 @@ def encode_collection(collection: Collection) -> bytes:
 
 def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
     """The collection; id and creation time come from its row."""
-    held = json.loads(data)
+    held = _scan(data.decode("ascii"))[0]
     model, dimension, preprocessing = held["space"]
     return Collection(
         id=id,
@@ -82,7 +84,7 @@ def encode_subject(subject: Subject) -> bytes:
 
 def decode_subject(key: str, updated_at: float, data: bytes) -> Subject:
     """The subject; its key and last change come from its row."""
-    held = json.loads(data)
+    held = _scan(data.decode("ascii"))[0]
     consent = held.get("consent")
     return Subject(
         key,
@@ -114,7 +116,7 @@ def encode_sample(sample: NewSample) -> bytes:
 def decode_sample(id: str, number: int, subject_key: str, created_at: float, data: bytes) -> Sample:
     """The sample; its vector is a read-only view of `data`."""
     end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    facts = json.loads(data[end:])
+    facts = _scan(data[end:].decode("ascii"))[0]
     vector: Floats = np.frombuffer(data, dtype="<f4", count=(end - _LENGTH_BYTES) // 4, offset=_LENGTH_BYTES)
     return Sample(
         id,
@@ -144,7 +146,7 @@ def encode_entry(entry: AuditEntry) -> bytes:
 
 def decode_entry(seq: int, at: float, data: bytes) -> AuditEntry:
     """The entry; seq and time come from its row."""
-    held = json.loads(data)
+    held = _scan(data.decode("ascii"))[0]
     return AuditEntry(
         action=held["action"],
         principal=held["principal"],
