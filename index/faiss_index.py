@@ -12,11 +12,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.faiss_segment import BATCH_FROM, Bitmap, Segment, bit_of, bits_at
+from index.faiss_segment import Bitmap, Segment, bit_of, bits_at
 from index.row_rules import Positions, checked_queries, checked_rows, find, label_array, ranked
 from lookalike.domain import Embeddings, Floats, Labels, Space
 from lookalike.ports import Neighbour
@@ -29,9 +28,6 @@ DEAD_SHARE = 5
 
 SELECTIVE_SHARE = 32
 """A filter that leaves less than this part of the rows is answered by looking at just them."""
-
-BLAS_FROM = 1100
-"""FAISS's own bound lets batches of a few hundred queries miss the matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,6 @@ class FaissIndex:
     """The port VectorIndex on one machine."""
 
     def __init__(self, space: Space) -> None:
-        faiss.cvar.distance_compute_blas_threshold = BLAS_FROM
         self._space = space
         self._writing = threading.Lock()
         self._slots: dict[int, int] = {}
@@ -152,16 +147,13 @@ class FaissIndex:
     # --------------------------------------------------------------------------------------------- reading
 
     def search(self, queries: Embeddings, k: int, allowed: Labels | None = None) -> list[list[Neighbour]]:
-        """The k most similar rows of each query, exactly. Raises: SpaceMismatch, InvalidInput."""
+        """The k most similar rows of each query. Raises: SpaceMismatch, InvalidInput."""
         wanted = checked_queries(self._space, queries, k)
         state = self._state
         if allowed is not None:
             return _search_allowed(state, wanted, k, np.unique(label_array(allowed)))
-        live = state.live if state.dead else None
-        tail_labels, tail_rows = state.tail()
-        if len(wanted) < BATCH_FROM:
-            return [_search_one(state.main, live, tail_labels, tail_rows, query, k) for query in wanted]
-        return _search_many(state, live, tail_labels, tail_rows, wanted, k)
+        alive = len(state.main) - state.dead
+        return _search(state, state.live if state.dead else None, alive, *state.tail(), wanted, k)
 
     def vectors(self, labels: Sequence[int]) -> Floats:
         """(N, D) in the order of `labels`. Raises: KeyError."""
@@ -202,29 +194,21 @@ def _fresh_state(main: Segment) -> _State:
     )
 
 
-def _search_one(
-    main: Segment, live: Bitmap | None, tail_labels: Labels, tail_rows: Floats, query: Floats, k: int
-) -> list[Neighbour]:
-    positions, similarities = main.nearest(query, k, live)
-    return ranked(
-        np.concatenate([main.labels[positions], tail_labels]),
-        np.concatenate([similarities, tail_rows @ query]),
-        k,
-    )
-
-
-def _search_many(
-    state: _State, live: Bitmap | None, tail_labels: Labels, tail_rows: Floats, queries: Floats, k: int
+def _search(
+    state: _State,
+    live: Bitmap | None,
+    alive: int,
+    tail_labels: Labels,
+    tail_rows: Floats,
+    queries: Floats,
+    k: int,
 ) -> list[list[Neighbour]]:
-    positions, similarities = state.main.nearest_many(queries, k, live, state.dead)
+    """Search the segment's live rows, of which there are `alive`, and these rows of the tail."""
+    in_main = state.main.nearest(queries, k, live, alive)
     in_tail = queries @ tail_rows.T
     return [
-        ranked(
-            np.concatenate([state.main.labels[row[row >= 0]], tail_labels]),
-            np.concatenate([similar[row >= 0], tail]),
-            k,
-        )
-        for row, similar, tail in zip(positions, similarities, in_tail, strict=True)
+        ranked(np.concatenate([state.main.labels[positions], tail_labels]), np.concatenate([similarities, tail]), k)
+        for (positions, similarities), tail in zip(in_main, in_tail, strict=True)
     ]
 
 
@@ -241,4 +225,4 @@ def _search_allowed(state: _State, queries: Floats, k: int, allowed: Labels) -> 
         return [ranked(labels, similarities, k) for similarities in queries @ rows.T]
     bitmap = np.zeros_like(state.live)
     np.bitwise_or.at(bitmap, positions >> 3, bit_of(positions))
-    return [_search_one(state.main, bitmap, tail_labels, tail_rows, query, k) for query in queries]
+    return _search(state, bitmap, len(positions), tail_labels, tail_rows, queries, k)

@@ -1,9 +1,9 @@
-"""An immutable block of vectors that FAISS scans as bytes and NumPy ranks exactly.
+"""An immutable block of vectors that FAISS scans at four bits a dimension and NumPy ranks by the vectors themselves.
 
-A scan of 8-bit codes names the likely rows; their float32 vectors give the true similarities. `code_error` is the
-largest distance of a vector from its code, so no row that the scan left out can be more similar than the last one it
-named plus that: when the k-th true similarity is above it, the answer is proven exact, else more rows are looked at,
-at last all of them. Approximation costs time then, never a person.
+The scan (FAISS's PQ FastScan, https://arxiv.org/abs/1704.07355) names the likely rows; their float32 vectors give the
+true similarities. How far the scan was off is seen on those very rows, so it is known how similar a row that it left
+out could be: when the k-th true similarity is above that by a margin, the answer is taken, else more rows are looked
+at, at last all of them. The approximation costs time then, not people: docs/adr/0004-*.md gives its recall on faces.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ from lookalike.domain import Floats, Labels
 Bitmap = NDArray[np.uint8]
 """One bit a row, lowest first: 1 where the row may be returned."""
 
-FIRST_LOOK, SECOND_LOOK = 48, 768
-ROUNDING = 1e-5
-BATCH_FROM = 6
-"""From this many queries on, one matrix product over float32 is cheaper than a scan of codes for each."""
+CODES_FROM = 4096
+"""A block with fewer rows is scanned as it is."""
 
-_CHUNK = 16384
+LOOKS = (64, 512)
+"""How many rows are looked at first, and if that did not settle it; after that, all."""
+
+MARGIN = 5.0
+"""In standard deviations of the scan's error: one chance in 3 million for a row that stands right at the edge."""
+
+RANGE = 2.5
+"""Codes cover the mean of a dimension plus and minus so many standard deviations."""
+
+_BLOCK_BYTES = 32 * 2**20
 _mine = threading.local()
 
 
@@ -43,70 +50,85 @@ class Segment:
     def __init__(self, labels: Labels, rows: Floats) -> None:
         self.labels = labels
         self.rows = rows
-        self._codes, self._code_error = _encode(rows)
+        self._codes: Any = None
+        self._error = 0.0
+        if len(labels) >= CODES_FROM:
+            self._codes, self._error = _encode(rows)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def nearest(self, query: Floats, k: int, live: Bitmap | None) -> tuple[Positions, Floats]:
-        """Positions and similarities of rows among which the k most similar live ones surely are. query: (D,)."""
-        one_thread()
-        for look in (max(FIRST_LOOK, 2 * k), max(SECOND_LOOK, 8 * k)):
-            if look >= len(self):
-                break
-            scanned, found = self._codes.search(query[None], look, params=_only(live))
-            positions = found[0][found[0] >= 0]
-            similarities = self.rows[positions] @ query
-            if len(positions) < look:
-                return positions, similarities
-            kth = np.partition(similarities, look - k)[look - k]
-            if kth >= scanned[0, -1] + self._code_error:
-                return positions, similarities
-        return _best(self.rows @ query, k, live)
+    def nearest(self, queries: Floats, k: int, live: Bitmap | None, alive: int) -> list[tuple[Positions, Floats]]:
+        """For each query, positions and similarities of rows among which its k most similar live ones are.
 
-    def nearest_many(self, queries: Floats, k: int, live: Bitmap | None, dead: int) -> tuple[Positions, Floats]:
-        """The same for (Q, D) queries at once: (Q, M) positions, -1 where there is none, and similarities."""
+        queries: (Q, D); live: None when all are; alive: how many are.
+        """
+        found: list[tuple[Positions, Floats] | None] = [None] * len(queries)
+        open_questions = list(range(len(queries)))
+        for look in LOOKS:
+            wanted = max(look, 4 * k) * max(len(self), 1) // max(alive, 1)
+            if self._codes is None or not open_questions or wanted * 8 > len(self):
+                break
+            for i, answer in zip(open_questions, self._by_codes(queries[open_questions], k, live, wanted), strict=True):
+                found[i] = answer
+            open_questions = [i for i in open_questions if found[i] is None]
+        if open_questions:
+            for i, answer in zip(open_questions, self._by_rows(queries[open_questions], k, live), strict=True):
+                found[i] = answer
+        return [answer for answer in found if answer is not None]
+
+    def _by_codes(
+        self, queries: Floats, k: int, live: Bitmap | None, look: int
+    ) -> list[tuple[Positions, Floats] | None]:
+        """As `nearest`, None where the rows looked at do not settle it."""
         one_thread()
-        look = k if live is None else k + 16
-        while True:
-            look = min(look, k + dead, len(self))
-            similarities, positions = faiss.knn(queries, self.rows, look, metric=faiss.METRIC_INNER_PRODUCT)
-            if live is None:
-                return positions, similarities
-            positions[~_is_live(live, positions)] = -1
-            enough = (positions >= 0).sum(axis=1).min() >= k
-            if enough or look in (k + dead, len(self)):
-                return positions, similarities
-            look *= 4
+        scanned, positions = self._codes.search(queries, look)
+        exact = np.einsum("qld,qd->ql", self.rows[positions], queries)
+        spread = np.maximum(np.sqrt(np.square(exact - scanned).mean(axis=1)), self._error)
+        bound = scanned[:, -1] + MARGIN * spread
+        answers: list[tuple[Positions, Floats] | None] = []
+        for row, similar, most in zip(positions, exact, bound, strict=True):
+            if live is not None:
+                alive = bits_at(live, row)
+                row, similar = row[alive], similar[alive]
+            settled = len(similar) >= k and np.partition(similar, len(similar) - k)[len(similar) - k] >= most
+            answers.append((row, similar) if settled else None)
+        return answers
+
+    def _by_rows(self, queries: Floats, k: int, live: Bitmap | None) -> list[tuple[Positions, Floats]]:
+        """As `nearest`, by looking at every row."""
+        answers: list[tuple[Positions, Floats]] = []
+        together = max(1, _BLOCK_BYTES // (4 * max(len(self), 1)))
+        for start in range(0, len(queries), together):
+            for similarities in queries[start : start + together] @ self.rows.T:
+                answers.append(_best(similarities, k, live))
+        return answers
 
 
 def _encode(rows: Floats) -> tuple[Any, float]:
-    """The 8-bit codes of the rows, and the largest distance of a row from its code."""
-    codes = faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT)
-    if not len(rows):
-        return codes, 0.0
+    """The four-bit codes of the rows, and the error to be expected of a similarity to one, as a standard deviation.
+
+    FAISS's quantiser of scalars makes the codes, being some ten times faster at it than its product quantiser, which
+    reads them as they are: both put the even dimension into the low half of a byte.
+    """
     one_thread()
-    codes.train(rows)
-    codes.add(rows)
-    error = 0.0
-    for start in range(0, len(rows), _CHUNK):
-        block = rows[start : start + _CHUNK]
-        off = block - codes.reconstruct_n(start, len(block))
-        error = max(error, float(np.einsum("nd,nd->n", off, off).max()))
-    return codes, float(np.sqrt(error)) + ROUNDING
-
-
-def _only(live: Bitmap | None) -> Any:
-    """FAISS's parameters for a scan of live rows alone. Its stubs describe the C++ calls, not the Python ones."""
-    if live is None:
-        return None
-    python_faiss: Any = faiss
-    return python_faiss.SearchParameters(sel=python_faiss.IDSelectorBitmap(live))
-
-
-def _is_live(live: Bitmap, positions: Positions) -> NDArray[np.bool_]:
-    """Whether the rows at these positions may be returned; False for -1."""
-    return np.logical_and(bits_at(live, positions), positions >= 0)
+    dimension = rows.shape[1]
+    middle, reach = rows.mean(axis=0), RANGE * rows.std(axis=0) + 1e-6
+    scalar = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.concatenate([middle - reach, 2 * reach]), scalar.sq.trained)
+    scalar.is_trained = True
+    scalar.add(rows)
+    product = faiss.IndexPQ(dimension, dimension, 4, faiss.METRIC_INNER_PRODUCT)
+    levels = (np.arange(16, dtype=np.float32) + 0.5) / 15
+    centroids = (middle - reach)[:, None] + (2 * reach)[:, None] * levels
+    faiss.copy_array_to_vector(centroids.astype(np.float32).ravel(), product.pq.centroids)
+    product.is_trained = True
+    product.codes, product.ntotal = scalar.codes, scalar.ntotal
+    python_faiss: Any = faiss  # its stubs describe the C++ constructors only
+    codes = python_faiss.IndexPQFastScan(product)
+    sample = rows[:: max(1, len(rows) // 1024)]
+    off = sample - scalar.reconstruct_batch(np.arange(0, len(rows), max(1, len(rows) // 1024)))
+    return codes, float(np.sqrt(np.square(off).sum(axis=1).mean() / dimension))
 
 
 def bit_of(positions: Positions) -> Bitmap:
@@ -116,15 +138,17 @@ def bit_of(positions: Positions) -> Bitmap:
 
 def bits_at(bitmap: Bitmap, positions: Positions) -> NDArray[np.bool_]:
     """Whether the bit of each row is set."""
-    return np.bitwise_and(bitmap[positions >> 3], bit_of(positions)).astype(np.bool_)
+    found: NDArray[np.bool_] = np.bitwise_and(bitmap[positions >> 3], bit_of(positions)) != 0
+    return found
 
 
 def _best(similarities: Floats, k: int, live: Bitmap | None) -> tuple[Positions, Floats]:
     """Positions and similarities of the k highest among live rows."""
     positions = np.arange(len(similarities))
     if live is not None:
-        positions = positions[_is_live(live, positions)]
+        positions = positions[bits_at(live, positions)]
+        similarities = similarities[positions]
     if len(positions) > k:
-        chosen = np.argpartition(similarities[positions], len(positions) - k)[len(positions) - k :]
-        positions = positions[chosen]
-    return positions, similarities[positions]
+        chosen = np.argpartition(similarities, len(positions) - k)[len(positions) - k :]
+        positions, similarities = positions[chosen], similarities[chosen]
+    return positions, similarities

@@ -68,6 +68,9 @@ def find(ascending: Labels, wanted: Labels) -> tuple[Positions, NDArray[np.bool_
 
 def ranked(labels: Labels, similarities: Floats, k: int) -> list[Neighbour]:
     """The k most similar, most similar first; equal ones in order of their labels. (N,), (N,)."""
+    if len(labels) > k:
+        kept = similarities >= np.partition(similarities, len(similarities) - k)[len(similarities) - k]
+        labels, similarities = labels[kept], similarities[kept]
     order = np.lexsort((labels, -similarities))[:k]
     return [
         Neighbour(label, similarity)
