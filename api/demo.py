@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,13 +31,14 @@ from lookalike.errors import StorageUnavailable
 COLLECTION: Final = "demo"
 START_S: Final = 120.0
 STOP_S: Final = 30.0
+WIDTH_OF_A_PIPE: Final = 120
 IN_GROUP: Final = (3, 2)
 """Enrolled people and strangers in the group picture."""
 
 
 def run_demo(people: Path | None, photos: Path | None, out: Path, seed: int) -> bool:
     """Run it and print what happened. Returns whether somebody was recognised and a stranger refused."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
     cast = choose_cast(people, photos, seed)
     console.print(f"pictures: {cast.source}", highlight=False, markup=False)
     with running_service() as (client, url):
@@ -52,7 +52,7 @@ def run_demo(people: Path | None, photos: Path | None, out: Path, seed: int) -> 
     console.print(f"\n{summary}", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "demo.png"
-    _save(draw_sheet(cast, answered, group, together, summary), path)
+    draw_sheet(cast, answered, group, together, summary).save(path)
     console.print(f"annotated picture: {path.resolve()}", highlight=False, markup=False, soft_wrap=True)
     return _proven(answered)
 
@@ -102,8 +102,7 @@ def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
     watchdog = threading.Timer(START_S, process.kill)
     watchdog.start()
     try:
-        assert_pipe: IO[str] | None = process.stdout
-        for line in assert_pipe or ():
+        for line in process.stdout or ():
             if line.startswith("ready "):
                 return line.split()[1]
     finally:
@@ -159,9 +158,9 @@ def _ask(client: Client, probe: Probe) -> Answered:
 
 def _for_group(answered: Sequence[Answered]) -> list[Answered]:
     """Some enrolled people and some strangers whose face was found, whatever was answered, each person once."""
-    known = {one.probe.truth: one for one in answered if one.probe.truth and one.box}
+    known = {one.probe.truth: one for one in reversed(answered) if one.probe.truth and one.box}
     strangers = [one for one in answered if one.probe.truth is None and one.box]
-    chosen = [*list(known.values())[: IN_GROUP[0]], *strangers[: IN_GROUP[1]]]
+    chosen = [*list(reversed(known.values()))[: IN_GROUP[0]], *strangers[: IN_GROUP[1]]]
     return [*chosen[0::2], *chosen[1::2]]
 
 
@@ -171,7 +170,7 @@ def _for_group(answered: Sequence[Answered]) -> list[Answered]:
 def _print_table(console: Console, answered: Sequence[Answered]) -> None:
     table = Table(header_style="bold")
     for column in ("probe", "truth", "answer", "similarity", "fpir", "ms", ""):
-        table.add_column(column, justify="right" if column in ("similarity", "fpir", "ms") else "left")
+        table.add_column(column, justify="right" if column in ("similarity", "fpir", "ms") else "left", no_wrap=True)
     for one in answered:
         style = ("green" if one.answer else "yellow") if one.right else "bold red"
         table.add_row(
@@ -196,10 +195,6 @@ def _summary(cast: Cast, answered: Sequence[Answered], together: IdentificationJ
         f"threshold {bar['similarity']:.3f} ({bar['source']}) for FPIR {bar.get('target_fpir')} "
         f"among {len(cast.enrolled)} people; {together['model']}"
     )
-
-
-def _save(sheet: Image.Image, path: Path) -> None:
-    sheet.save(path, optimize=False)
 
 
 def _proven(answered: Sequence[Answered]) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from lookalike.errors import StorageUnavailable
+
 
 class InProcessTransport(httpx.BaseTransport):
     """Thread-safe: calls from several threads run side by side in the application's loop."""
@@ -46,36 +48,39 @@ class InProcessTransport(httpx.BaseTransport):
 
 
 class _Lifespan:
-    """The application's start-up and shut-down, as the ASGI lifespan protocol has them."""
+    """The application's start-up and shut-down, as the ASGI lifespan protocol has them.
 
-    def __init__(self) -> None:
+    An application that raises where a lifespan begins wants nothing to do with it, says the protocol.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
         self._inbox: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-        self._answered = asyncio.Queue[str]()
-        self._task: asyncio.Task[None] | None = None
+        self._answered = asyncio.Event()
+        self._answer: str | None = None
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        self._task = asyncio.ensure_future(app(scope, self._inbox.get, self._send))
 
     @classmethod
     async def start(cls, app: ASGIApp) -> _Lifespan:
-        lifespan = cls()
-        lifespan._task = asyncio.create_task(lifespan._run(app))
-        await lifespan._tell("lifespan.startup")
+        """Raises: StorageUnavailable if the application says that it cannot start."""
+        lifespan = cls(app)
+        if await lifespan._tell("lifespan.startup") == "lifespan.startup.failed":
+            raise StorageUnavailable("the application could not start")
         return lifespan
 
     async def stop(self) -> None:
         await self._tell("lifespan.shutdown")
-        if self._task is not None:
-            await self._task
+        await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, app: ASGIApp) -> None:
-        async def send(message: MutableMapping[str, Any]) -> None:
-            await self._answered.put(message["type"])
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        self._answer = message["type"]
+        self._answered.set()
 
-        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, self._inbox.get, send)
-
-    async def _tell(self, message: str) -> None:
-        """Wait for the application's answer, or for its end if it wants nothing to do with lifespans."""
-        if self._task is None or self._task.done():
-            return
+    async def _tell(self, message: str) -> str | None:
+        """The application's answer, or its last one if it ended without another."""
+        self._answered.clear()
         await self._inbox.put({"type": message})
-        answer = asyncio.create_task(self._answered.get())
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        answer.cancel()
+        answered = asyncio.ensure_future(self._answered.wait())
+        await asyncio.wait({answered, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
+        return self._answer
