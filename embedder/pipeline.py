@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedder.align import align_face
+from embedder.align import CROP_SIDE, align_face
 from embedder.detect import Detection, Detector
 from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.quality import assess
 from lookalike.domain import Embeddings, EncodedFace, Face, Floats, Pixels, Space
+from lookalike.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,10 @@ class FaceEmbedder:
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         if not crops:
             return Embeddings(self._space, np.zeros((0, self._model.dimension), np.float32))
-        pixels = np.stack([decode_image(crop, self._limits) for crop in crops])
-        return Embeddings(self._space, self._embed(pixels, enrolment))
+        pixels = [decode_image(crop, self._limits) for crop in crops]
+        if any(crop.shape != (CROP_SIDE, CROP_SIDE, 3) for crop in pixels):
+            raise InvalidInput(f"an aligned crop has {CROP_SIDE}×{CROP_SIDE} pixels")
+        return Embeddings(self._space, self._embed(np.stack(pixels), enrolment))
 
     def _describe(self, pixels: Pixels, found: Detection, crop: Pixels) -> Face:
         height, width = pixels.shape[:2]
