@@ -1,0 +1,221 @@
+"""The ports Rows, RowReader and RowWriter in memory: a transaction that raises leaves nothing behind.
+
+Its tables are open to tests, which play the attacker who can write to the disk.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from lookalike.domain import Change, Op
+from lookalike.errors import Conflict
+from lookalike.ports import AuditRow, CollectionRow, RowReader, RowWriter, SampleRow, SubjectRow
+
+T = TypeVar("T")
+
+
+@dataclass
+class Tables:
+    settings: dict[str, bytes] = field(default_factory=dict)
+    collections: dict[str, CollectionRow] = field(default_factory=dict)
+    subjects: dict[str, SubjectRow] = field(default_factory=dict)
+    samples: dict[int, SampleRow] = field(default_factory=dict)
+    blobs: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    api_keys: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    audit: list[AuditRow] = field(default_factory=list)
+    idempotent: dict[bytes, tuple[bytes, bytes, float]] = field(default_factory=dict)
+    calibrations: dict[str, bytes] = field(default_factory=dict)
+    last_number: int = 0
+
+
+class MemoryRows:
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.scrubbed = 0
+        self._lock = threading.RLock()
+
+    def read(self) -> RowReader:
+        return _Cursor(self)
+
+    def write(self, work: Callable[[RowWriter], T]) -> T:
+        with self._lock:
+            before = copy.deepcopy(self.tables)
+            try:
+                return work(_Cursor(self))
+            except BaseException:
+                self.tables = before
+                raise
+
+    def scrub(self) -> bool:
+        self.scrubbed += 1
+        return True
+
+    def close(self) -> None:
+        self.tables = Tables()
+
+
+class _Cursor:
+    def __init__(self, rows: MemoryRows) -> None:
+        self._rows = rows
+
+    @property
+    def _t(self) -> Tables:
+        return self._rows.tables
+
+    def get_setting(self, name: str) -> bytes | None:
+        return self._t.settings.get(name)
+
+    def last_seq(self) -> int:
+        return len(self._t.changes)
+
+    def changes(self, after: int, limit: int) -> list[Change]:
+        return self._t.changes[after : after + limit]
+
+    def collections(self) -> list[CollectionRow]:
+        return sorted(self._t.collections.values(), key=lambda row: (row.created_at, row.id))
+
+    def collection_by_lookup(self, lookup: bytes) -> CollectionRow | None:
+        return next((row for row in self._t.collections.values() if row.lookup == lookup), None)
+
+    def subject_by_lookup(self, collection_id: str, lookup: bytes) -> SubjectRow | None:
+        held = self._t.subjects.values()
+        return next((r for r in held if r.collection_id == collection_id and r.lookup == lookup), None)
+
+    def subjects(self, keys: Sequence[str]) -> list[SubjectRow]:
+        return [self._t.subjects[key] for key in keys if key in self._t.subjects]
+
+    def subjects_page(self, collection_id: str, after_key: str, limit: int) -> list[SubjectRow]:
+        held = (r for r in self._t.subjects.values() if r.collection_id == collection_id and r.key > after_key)
+        return sorted(held, key=lambda row: row.key)[:limit]
+
+    def count(self, collection_id: str) -> tuple[int, int]:
+        def held(rows: Mapping[object, SubjectRow] | Mapping[object, SampleRow]) -> int:
+            return sum(row.collection_id == collection_id for row in rows.values())
+
+        return held(self._t.subjects), held(self._t.samples)
+
+    def samples_of(self, subject_key: str) -> list[SampleRow]:
+        return [row for _, row in sorted(self._t.samples.items()) if row.subject_key == subject_key]
+
+    def samples_page(self, collection_id: str, after_number: int, limit: int) -> list[SampleRow]:
+        held = sorted(self._t.samples.items())
+        return [row for n, row in held if row.collection_id == collection_id and n > after_number][:limit]
+
+    def samples_numbered(self, numbers: Sequence[int]) -> list[SampleRow]:
+        return [self._t.samples[n] for n in numbers if n in self._t.samples]
+
+    def sample_by_id(self, id: str) -> SampleRow | None:
+        return next((row for row in self._t.samples.values() if row.id == id), None)
+
+    def blob(self, sample_id: str, kind: str) -> bytes | None:
+        return self._t.blobs.get((sample_id, kind))
+
+    def api_keys(self) -> list[tuple[str, bytes, bytes]]:
+        return [(id, *held) for id, held in sorted(self._t.api_keys.items())]
+
+    def api_key_by_lookup(self, lookup: bytes) -> tuple[str, bytes, bytes] | None:
+        return next((row for row in self.api_keys() if row[1] == lookup), None)
+
+    def audit_page(self, after_seq: int, limit: int) -> list[AuditRow]:
+        return [row for row in self._t.audit if row.seq > after_seq][:limit]
+
+    def audit_tail(self) -> AuditRow | None:
+        return self._t.audit[-1] if self._t.audit else None
+
+    def idempotent(self, lookup: bytes) -> tuple[bytes, bytes] | None:
+        held = self._t.idempotent.get(lookup)
+        return held[:2] if held is not None else None
+
+    def calibration(self, collection_id: str) -> bytes | None:
+        return self._t.calibrations.get(collection_id)
+
+    # ------------------------------------------------------------------------------------------- writing
+
+    def _log(self, op: Op, collection_id: str, subject_key: str | None = None, number: int | None = None) -> None:
+        self._t.changes.append(Change(len(self._t.changes) + 1, op, collection_id, subject_key, number))
+
+    def put_setting(self, name: str, value: bytes) -> None:
+        self._t.settings[name] = value
+
+    def put_collection(self, row: CollectionRow) -> None:
+        self._t.collections[row.id] = row
+        self._log(Op.PUT, row.id)
+
+    def delete_collection(self, collection_id: str) -> None:
+        for key in [k for k, row in self._t.subjects.items() if row.collection_id == collection_id]:
+            self.delete_subject(key)
+        self._t.calibrations.pop(collection_id, None)
+        if self._t.collections.pop(collection_id, None) is not None:
+            self._log(Op.DELETE, collection_id)
+
+    def put_subject(self, row: SubjectRow) -> None:
+        self._t.subjects[row.key] = row
+        self._log(Op.PUT, row.collection_id, row.key)
+
+    def delete_subject(self, key: str) -> list[int]:
+        row = self._t.subjects.pop(key, None)
+        if row is None:
+            return []
+        numbers = [n for n, sample in sorted(self._t.samples.items()) if sample.subject_key == key]
+        for number in numbers:
+            self.delete_sample(self._t.samples[number].id)
+        self._log(Op.DELETE, row.collection_id, key)
+        return numbers
+
+    def add_sample(
+        self,
+        id: str,
+        collection_id: str,
+        subject_key: str,
+        payload: bytes,
+        created_at: float,
+        blobs: Mapping[str, bytes],
+    ) -> int:
+        there = self.sample_by_id(id)
+        if there is not None:
+            if there.subject_key != subject_key:
+                raise Conflict("a sample of this id belongs to another subject")
+            return there.number
+        self._t.last_number += 1
+        number = self._t.last_number
+        self._t.samples[number] = SampleRow(id, number, collection_id, subject_key, payload, created_at)
+        self._t.blobs.update({(id, kind): blob for kind, blob in blobs.items()})
+        self._log(Op.PUT, collection_id, subject_key, number)
+        return number
+
+    def delete_sample(self, id: str) -> int | None:
+        row = self.sample_by_id(id)
+        if row is None:
+            return None
+        del self._t.samples[row.number]
+        for held in [key for key in self._t.blobs if key[0] == id]:
+            del self._t.blobs[held]
+        self._log(Op.DELETE, row.collection_id, row.subject_key, row.number)
+        return row.number
+
+    def put_api_key(self, id: str, lookup: bytes, payload: bytes) -> None:
+        self._t.api_keys[id] = (lookup, payload)
+
+    def delete_api_key(self, id: str) -> bool:
+        return self._t.api_keys.pop(id, None) is not None
+
+    def append_audit(self, row: AuditRow) -> None:
+        self._t.audit.append(row)
+
+    def put_idempotent(self, lookup: bytes, digest: bytes, answer: bytes, at: float) -> None:
+        self._t.idempotent[lookup] = (digest, answer, at)
+
+    def forget_idempotent(self, before: float) -> int:
+        old = [lookup for lookup, held in self._t.idempotent.items() if held[2] < before]
+        for lookup in old:
+            del self._t.idempotent[lookup]
+        return len(old)
+
+    def put_calibration(self, collection_id: str, payload: bytes) -> None:
+        self._t.calibrations[collection_id] = payload
+        self._log(Op.PUT, collection_id)
