@@ -1,7 +1,9 @@
 """Serves the application with Hypercorn over TLS 1.3 and HTTP/1.1, until told to stop; then drains.
 
 HTTP/1.1 alone is offered: every limit on slow and silent clients holds for it, one connection being one request at a
-time. A connection without complete headers is closed after `header_timeout_s`, however it drips.
+time. A connection without complete headers is closed after `header_timeout_s`, however it drips. Hypercorn would turn
+any connection into HTTP/2 that asks for it in the clear (`PRI *`, `Upgrade: h2c`), where those limits do not hold and a
+silent connection stays open; `Http11Only` keeps it from that.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import h11
+import hypercorn.protocol
 from fastapi import FastAPI
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework
 
 from api.logs import start_logging
@@ -31,47 +36,49 @@ DRAIN_S = 25.0
 MAX_HEADER_BYTES = 32 * 1024
 SOCKETS_FOR_ONE_HOST = 2
 
-TlsContext = Callable[[], ssl.SSLContext]
+
+class Http11Only(H11Protocol):
+    """HTTP/1.1 that stays what it is."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        return  # A request to speak HTTP/2 is answered like any other.
 
 
 class _Serving(Config):
     """Hypercorn's configuration, with a TLS context that is ours."""
 
-    def __init__(self, tls: TlsContext | None) -> None:
-        self._tls = tls
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
 
     @property
     def ssl_enabled(self) -> bool:
-        return self._tls is not None
+        return self._context is not None
 
     def create_ssl_context(self) -> ssl.SSLContext | None:
-        if self._tls is None:
-            return None
-        context = self._tls()
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        return self._context
 
 
 def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; returns once the requests in hand are answered.
 
-    on_ready: is told the URL once connections are accepted. Raises: BadSettings if the address cannot be bound.
+    on_ready: is told the URL once connections are accepted.
+    Raises: BadSettings if the address cannot be bound, and as `services.server_context`.
     """
     settings = services.settings
-    serve_app(app, settings, services.server_context if settings.tls == "on" else None, on_ready)
-
-
-def serve_app(app: FastAPI, settings: Settings, tls: TlsContext | None, on_ready: Callable[[str], None]) -> None:
-    """As `serve`. tls: makes the server's context; None serves plain HTTP, which settings allow on loopback only."""
+    context = None
+    if settings.tls == "on":
+        context = services.server_context()
+        context.set_alpn_protocols(["http/1.1"])
     start_logging(settings.log_level)
+    hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
     with _listening(settings.host, settings.port) as sockets:
-        asyncio.run(_serve(app, settings, tls, sockets, on_ready))
+        asyncio.run(_serve(app, settings, context, sockets, on_ready))
 
 
 async def _serve(
     app: FastAPI,
     settings: Settings,
-    tls: TlsContext | None,
+    context: ssl.SSLContext | None,
     sockets: list[socket.socket],
     on_ready: Callable[[str], None],
 ) -> None:
@@ -86,15 +93,17 @@ async def _serve(
         on_ready(settings.model_copy(update={"port": port}).base_url)
         await stop.wait()
 
-    await hypercorn_serve(_framework(app), _config(settings, tls, sockets), shutdown_trigger=until_stopped, mode="asgi")
+    await hypercorn_serve(
+        _framework(app), _config(settings, context, sockets), shutdown_trigger=until_stopped, mode="asgi"
+    )
 
 
 def _framework(app: FastAPI) -> ASGIFramework:
     return app  # type: ignore[return-value]
 
 
-def _config(settings: Settings, tls: TlsContext | None, sockets: list[socket.socket]) -> Config:
-    config = _Serving(tls)
+def _config(settings: Settings, context: ssl.SSLContext | None, sockets: list[socket.socket]) -> Config:
+    config = _Serving(context)
     # Hypercorn closes each socket that it is given, so it gets duplicates.
     config.bind = [f"fd://{sock.detach()}" for sock in (s.dup() for s in sockets)]
     config.backlog = BACKLOG

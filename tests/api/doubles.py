@@ -94,6 +94,7 @@ class Services:
     answers: Answers = field(default_factory=Answers)
     jobs: JobRunner = field(default_factory=JobRunner)
     runtime: str = "double fp32"
+    server_context: Any = None
 
     def close(self) -> None:
         self.jobs.close()
