@@ -27,6 +27,9 @@ CODES_FROM = 4096
 LOOKS = (64, 512)
 """How many rows are looked at first, and if that did not settle it; after that, all."""
 
+LOOK_SHARE = 8
+"""Looking at more than an eighth of the rows one by one is dearer than a product with all of them."""
+
 MARGIN = 5.0
 """In standard deviations of the scan's error: one chance in 3 million for a row that stands right at the edge."""
 
@@ -67,7 +70,7 @@ class Segment:
         open_questions = list(range(len(queries)))
         for look in LOOKS:
             wanted = max(look, 4 * k) * max(len(self), 1) // max(alive, 1)
-            if self._codes is None or not open_questions or wanted * 8 > len(self):
+            if self._codes is None or not open_questions or wanted * LOOK_SHARE > len(self):
                 break
             for i, answer in zip(open_questions, self._by_codes(queries[open_questions], k, live, wanted), strict=True):
                 found[i] = answer
