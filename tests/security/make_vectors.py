@@ -1,0 +1,145 @@
+"""Writes tests/security/vectors from the reference implementation: `python -m tests.security.make_vectors`.
+
+Keys and salts are made of counters, so that a run gives the same files; nothing real is sealed with them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.security.reference_envelope import seal_record, seal_stream, wrap_key
+
+FOLDER = Path(__file__).parent / "vectors"
+KEY, OTHER = bytes(range(32)), bytes(range(100, 132))
+SALT, PREFIX, NONCE = bytes(range(32, 64)), bytes(range(7)), bytes(range(12))
+CONTEXT: dict[str, str | int] = {
+    "deployment": "d" * 32,
+    "collection": "c" * 32,
+    "subject": "5" * 32,
+    "record": "",
+    "type": "subject",
+    "schema": 1,
+    "model": "",
+    "version": 1_800_000_000_250_000,
+}
+SAMPLE = {**CONTEXT, "record": "a" * 32, "type": "sample", "model": "sface:ü"}
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, cases in {"records": records(), "streams": streams(), "keys": keys()}.items():
+        text = json.dumps(cases, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        (FOLDER / f"{name}.json").write_text(text, "utf-8")
+
+
+def case(
+    note: str, key: bytes, context: dict[str, str | int], sealed: bytes, plaintext: bytes | None
+) -> dict[str, object]:
+    """plaintext None: an implementation must refuse it."""
+    return {
+        "note": note,
+        "key": key.hex(),
+        "context": context,
+        "sealed": sealed.hex(),
+        "plaintext": None if plaintext is None else plaintext.hex(),
+    }
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def records() -> list[dict[str, object]]:
+    text = b'{"id":"Ada"}'
+    good, empty = seal_record(KEY, text, CONTEXT, SALT), seal_record(KEY, b"", SAMPLE, SALT)
+    other = seal_record(OTHER, text, CONTEXT, SALT)
+    places = {"magic": 0, "suite": 4, "key id": 5, "salt": 13, "commitment": 45, "ciphertext": 77, "tag": -1}
+    hostile = [
+        case(f"{part} flipped", KEY, CONTEXT, flipped(good, at % len(good)), None) for part, at in places.items()
+    ]
+    moved = [
+        case(f"another {name}", KEY, {**CONTEXT, name: value}, good, None)
+        for name, value in {
+            "deployment": "e" * 32,
+            "collection": "b" * 32,
+            "subject": "6" * 32,
+            "record": "a",
+            "type": "sample",
+            "schema": 2,
+            "model": "m",
+            "version": 1,
+        }.items()
+    ]
+    return [
+        case("a subject", KEY, CONTEXT, good, text),
+        case("an empty sample", KEY, SAMPLE, empty, b""),
+        *hostile,
+        *moved,
+        case(
+            "texts shifted between two fields",
+            KEY,
+            {**CONTEXT, "collection": "c" * 33, "subject": "5" * 31},
+            good,
+            None,
+        ),
+        case("another key", OTHER, CONTEXT, good, None),
+        case("head of one, body of another key", KEY, CONTEXT, good[:77] + other[77:], None),
+        case("cut by one byte", KEY, CONTEXT, good[:-1], None),
+        case("one byte more", KEY, CONTEXT, good + b"\x00", None),
+        case("shorter than its header", KEY, CONTEXT, good[:92], None),
+        case("nothing", KEY, CONTEXT, b"", None),
+    ]
+
+
+def streams() -> list[dict[str, object]]:
+    text, chunk = bytes(range(40)), 16
+    good = seal_stream(KEY, text, CONTEXT, SALT, PREFIX, chunk)
+    twin = seal_stream(KEY, text, CONTEXT, SALT[::-1], PREFIX, chunk)
+    head, size = good[:88], chunk + 16
+    chunks = [good[88 + n * size : 88 + (n + 1) * size] for n in range(3)]
+    hostile = {
+        "chunk size flipped": flipped(good, 16),
+        "nonce prefix flipped": flipped(good, 50),
+        "salt flipped": flipped(good, 20),
+        "commitment flipped": flipped(good, 60),
+        "first chunk flipped": flipped(good, 88),
+        "last tag flipped": flipped(good, len(good) - 1),
+        "last chunk left out": head + chunks[0] + chunks[1],
+        "all chunks left out": head,
+        "first chunk left out": head + chunks[1] + chunks[2],
+        "two chunks swapped": head + chunks[1] + chunks[0] + chunks[2],
+        "a chunk doubled": head + chunks[0] + chunks[0] + chunks[1] + chunks[2],
+        "a chunk of another stream": head + twin[88 : 88 + size] + chunks[1] + chunks[2],
+        "another stream after the end": good + twin,
+        "cut within a chunk": good[:-5],
+        "cut within the header": good[:80],
+        "one byte more": good + b"\x00",
+    }
+    return [
+        case("three chunks", KEY, CONTEXT, good, text),
+        case("one full chunk", KEY, CONTEXT, seal_stream(KEY, text[:16], CONTEXT, SALT, PREFIX, chunk), text[:16]),
+        case("two full chunks", KEY, CONTEXT, seal_stream(KEY, text[:32], CONTEXT, SALT, PREFIX, chunk), text[:32]),
+        case("nothing inside", KEY, CONTEXT, seal_stream(KEY, b"", CONTEXT, SALT, PREFIX, chunk), b""),
+        *(case(note, KEY, CONTEXT, sealed, None) for note, sealed in hostile.items()),
+        case("another context", KEY, SAMPLE, good, None),
+        case("another key", OTHER, CONTEXT, good, None),
+    ]
+
+
+def keys() -> list[dict[str, object]]:
+    good = wrap_key(KEY, OTHER, CONTEXT, NONCE)
+    places = {"magic": 0, "suite": 4, "key id": 5, "nonce": 13, "key": 25, "tag": 72}
+    return [
+        case("a subject's key", KEY, CONTEXT, good, OTHER),
+        *(case(f"{part} flipped", KEY, CONTEXT, flipped(good, at), None) for part, at in places.items()),
+        case("another subject's place", KEY, SAMPLE, good, None),
+        case("another wrapping key", OTHER, CONTEXT, good, None),
+        case("cut by one byte", KEY, CONTEXT, good[:-1], None),
+        case("one byte more", KEY, CONTEXT, good + b"\x00", None),
+        case("nothing", KEY, CONTEXT, b"", None),
+    ]
+
+
+if __name__ == "__main__":
+    main()
