@@ -70,6 +70,7 @@ class Needs:
     async def __call__(self, request: Request) -> None:
         caller = _caller(request)
         if self._held(caller, request.path_params.get("collection")):
+            strict_query(request)
             return
         edge = _edge(request)
         await edge.pool.run(self._refuse, edge.services, caller, request.path_params)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, respond, write
+from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, respond, strict_query, write
 from api.idempotency import Answer
 from api.jobs import Job
 from api.schemas import JobList, JobOut
@@ -14,7 +14,7 @@ from lookalike.answers import Caller
 from lookalike.domain import Permission
 from lookalike.errors import JobNotFound, PermissionDenied
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(strict_query)])
 
 
 @router.get("", response_model=JobList, responses=problems())

@@ -1,0 +1,150 @@
+"""The matrix role × route × collection, made from the app's own routes: every cell is decided as the table says."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import create_app
+from lookalike.domain import Grant, Permission
+from security.rbac import ROLES
+from tests.api import doubles
+
+OPEN, ANY_KEY = "open to all", "any valid key"
+SUBJECT = "/v1/collections/{collection}/subjects/{subject}"
+
+NEEDS: dict[tuple[str, str], Permission | str] = {
+    ("GET", "/healthz"): OPEN,
+    ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): ANY_KEY,
+    ("GET", "/v1/limits"): ANY_KEY,
+    ("POST", "/v1/collections"): Permission.MANAGE_COLLECTIONS,
+    ("GET", "/v1/collections"): Permission.READ,
+    ("GET", "/v1/collections/{collection}"): Permission.READ,
+    ("PATCH", "/v1/collections/{collection}"): Permission.MANAGE_COLLECTIONS,
+    ("DELETE", "/v1/collections/{collection}"): Permission.DELETE_COLLECTIONS,
+    ("POST", "/v1/collections/{collection}/calibrate"): Permission.MANAGE_COLLECTIONS,
+    ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
+    ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,
+    ("GET", "/v1/collections/{collection}/subjects"): Permission.READ,
+    ("PUT", SUBJECT): Permission.ENROL,
+    ("GET", SUBJECT): Permission.READ,
+    ("DELETE", SUBJECT): Permission.ERASE,
+    ("POST", f"{SUBJECT}/samples"): Permission.ENROL,
+    ("DELETE", f"{SUBJECT}/samples/{{sample}}"): Permission.ERASE,
+    ("GET", f"{SUBJECT}/samples/{{sample}}/crop"): Permission.READ_CROPS,
+    ("POST", f"{SUBJECT}/verify"): Permission.IDENTIFY,
+    ("POST", "/v1/compare"): Permission.IDENTIFY,
+    ("POST", "/v1/detect"): Permission.IDENTIFY,
+    ("GET", "/v1/jobs"): Permission.RUN_JOBS,
+    ("GET", "/v1/jobs/{id}"): Permission.RUN_JOBS,
+    ("POST", "/v1/jobs/{id}/cancel"): Permission.RUN_JOBS,
+    ("POST", "/v1/api-keys"): Permission.MANAGE_KEYS,
+    ("GET", "/v1/api-keys"): Permission.MANAGE_KEYS,
+    ("GET", "/v1/api-keys/{id}"): Permission.MANAGE_KEYS,
+    ("DELETE", "/v1/api-keys/{id}"): Permission.MANAGE_KEYS,
+    ("GET", "/v1/audit"): Permission.READ_AUDIT,
+}
+
+EVERYWHERE_ONLY = {("GET", "/v1/audit")}
+"""Calls that concern no collection and all of them: a grant on one is not enough."""
+
+
+def test_every_route_is_in_the_table_and_nothing_else_is(tmp_path):
+    services = doubles.services(tmp_path)
+    app = create_app(services)  # type: ignore[arg-type]
+    routes = {(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods}
+    assert routes == set(NEEDS)
+    others = {getattr(route, "path", "?") for route in app.routes if not isinstance(route, APIRoute)}
+    assert others <= {"/openapi.json"}
+    services.close()
+
+
+def allowed(needs: Permission | str, held: frozenset[Permission], call: tuple[str, str], scope: str | None) -> bool:
+    """What the contract says. scope: the collection of the grant, None for all."""
+    if needs in (OPEN, ANY_KEY):
+        return True
+    if needs not in held:
+        return False
+    return scope is None or scope == "own" or ("{collection}" not in call[1] and call not in EVERYWHERE_ONLY)
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+@pytest.mark.parametrize("scope", [None, "own", "other"])
+def test_a_role_may_call_exactly_what_the_table_says(real, role, scope):
+    client = real.client(Grant(role, scope))
+    wrong = []
+    for call, needs in NEEDS.items():
+        path = call[1].format(collection="own", subject="nobody", sample="none", id="none")
+        answer = client.request(call[0], path)
+        expected = allowed(needs, ROLES[role], call, scope) and not (scope == "own" and call in EVERYWHERE_ONLY)
+        if (answer.status_code in (401, 403)) == expected:
+            wrong.append((call, needs, answer.status_code))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "lk_" + "x" * 43])
+def test_without_a_valid_key_every_call_but_the_open_ones_is_401(real, key):
+    client = httpx.Client(
+        transport=real.transport, base_url="http://edge", headers={} if key is None else {"x-api-key": key}
+    )
+    for (method, path), needs in NEEDS.items():
+        answer = client.request(method, path.format(collection="own", subject="s", sample="x", id="x"))
+        if needs is not OPEN:
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
+
+
+def test_a_refusal_says_nothing_of_what_exists(real, gallery):
+    _, existing = gallery
+    stranger = real.client(Grant("identifier", "elsewhere"))
+    told = []
+    for path in (existing, "/v1/collections/never-made"):
+        answer = stranger.get(f"{path}/subjects").json()
+        told.append({k: v for k, v in answer.items() if k != "request_id"})
+    assert told[0] == told[1] and told[0]["code"] == "permission_denied"
+
+
+def test_the_right_is_decided_before_the_query_and_the_body(real):
+    viewer = real.client(Grant("viewer"))
+    for path in ("/v1/collections/c/identify?threshold=62", "/v1/collections/c/identify?nonsense=1"):
+        assert viewer.post(path, content=b"not multipart").status_code == 403
+
+
+def test_refusals_are_audited_with_the_request_id(real):
+    answer = real.client(Grant("viewer")).post("/v1/collections/audited/identify")
+    auditor = real.client(Grant("auditor"))
+    found, cursor = [], "0"
+    while cursor is not None:
+        page = auditor.get("/v1/audit", params={"cursor": cursor, "limit": 100}).json()
+        found += [e for e in page["items"] if e["request_id"] == answer.headers["x-request-id"]]
+        cursor = page["next_cursor"]
+    assert [(e["action"], e["outcome"], e["collection"]) for e in found] == [("identify", "denied", "audited")]
+
+
+def test_an_operator_of_one_collection_creates_no_other(real):
+    operator = real.client(Grant("operator", "mine"))
+    assert operator.post("/v1/collections", json={"name": "yours"}).status_code == 403
+    assert operator.post("/v1/collections", json={"name": "mine"}).status_code == 201
+    assert [c["name"] for c in operator.get("/v1/collections").json()["items"]] == ["mine"]
+
+
+def test_nobody_grants_more_than_they_hold(real):
+    admin = real.client(Grant("admin", "mine"))
+    body = {"name": "k", "grants": [{"role": "viewer"}]}
+    assert admin.post("/v1/api-keys", json=body).status_code == 403
+    body["grants"] = [{"role": "viewer", "collection": "mine"}]
+    made = admin.post("/v1/api-keys", json=body)
+    assert made.status_code == 201 and made.json()["key"].startswith("lk_")
+    assert made.json()["key"] not in admin.get("/v1/api-keys").text
+    assert admin.get(f"/v1/api-keys/{made.json()['id']}").json()["grants"] == body["grants"]
+    assert real.client(Grant("admin", "theirs")).delete(f"/v1/api-keys/{made.json()['id']}").status_code == 404
+
+
+def test_a_revoked_key_is_refused(real):
+    admin = real.client(Grant("admin"))
+    made = admin.post("/v1/api-keys", json={"name": "k", "grants": [{"role": "viewer"}]}).json()
+    client = httpx.Client(transport=real.transport, base_url="http://edge", headers={"x-api-key": made["key"]})
+    assert client.get("/v1/limits").status_code == 200
+    assert admin.delete(f"/v1/api-keys/{made['id']}").status_code == 204
+    assert client.get("/v1/limits").status_code == 401
