@@ -26,7 +26,11 @@ class InProcessTransport(httpx.BaseTransport):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="in-process-api", daemon=True)
         self._thread.start()
-        self._lifespan = asyncio.run_coroutine_threadsafe(_Lifespan.start(app), self._loop).result()
+        try:
+            self._lifespan = asyncio.run_coroutine_threadsafe(_Lifespan.start(app), self._loop).result()
+        except BaseException:
+            self._end()
+            raise
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request; its body and the answer's are held in memory."""
@@ -42,6 +46,9 @@ class InProcessTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Shut the application down and stop its loop."""
         asyncio.run_coroutine_threadsafe(self._lifespan.stop(), self._loop).result()
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -65,6 +72,7 @@ class _Lifespan:
         """Raises: StorageUnavailable if the application says that it cannot start."""
         lifespan = cls(app)
         if await lifespan._tell("lifespan.startup") == "lifespan.startup.failed":
+            await asyncio.gather(lifespan._task, return_exceptions=True)
             raise StorageUnavailable("the application could not start")
         return lifespan
 

@@ -21,7 +21,7 @@ def serve() -> None:
     settings = require_local("serve")
     services = open_services(settings, live=True)
     try:
-        if services.first_key is not None:
+        if services.first_key is not None and settings.bootstrap_key_file is None:
             print(f"admin key, shown this once: {services.first_key}", flush=True)
         serve_forever(services, create_app(services), lambda url: print(f"ready {url}", flush=True))
     finally:
