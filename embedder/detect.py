@@ -85,13 +85,20 @@ class YuNetDetector:
         canvas = np.zeros((working_side(size[1]), working_side(size[0]), 3), np.uint8)
         top, left = (canvas.shape[0] - size[1]) // 2, (canvas.shape[1] - size[0]) // 2
         canvas[top : top + size[1], left : left + size[0]] = small
-        outputs = self._network(cv2.dnn.blobFromImage(canvas, swapRB=True))  # YuNet was trained on BGR, 0 to 255
+        outputs = self._network(to_input(canvas))
         rows = suppress_overlaps(decode_outputs(outputs, canvas.shape[1], self._min_score), self._max_overlap)
         rows[:, 0:14:2] -= np.array([left, 0, left, left, left, left, left], np.float32)
         rows[:, 1:14:2] -= np.array([top, 0, top, top, top, top, top], np.float32)
         rows[:, 0:14:2] *= width / size[0]
         rows[:, 1:14:2] *= height / size[1]
         return rows
+
+
+def to_input(canvas: Pixels) -> Floats:
+    """(H, W, 3) uint8 RGB -> (1, 3, H, W) float32 BGR from 0 to 255, as YuNet was trained."""
+    planes = np.empty((1, 3, *canvas.shape[:2]), np.float32)
+    planes[0, 2], planes[0, 1], planes[0, 0] = cv2.split(canvas)  # a third of the time of blobFromImage
+    return planes
 
 
 def working_side(pixels: int) -> int:
