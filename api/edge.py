@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends
 from fastapi.routing import APIRoute
@@ -70,6 +71,7 @@ class Needs:
     async def __call__(self, request: Request) -> None:
         caller = _caller(request)
         if self._held(caller, request.path_params.get("collection")):
+            _require_text(request.scope.get("raw_path", b""))
             strict_query(request)
             return
         edge = _edge(request)
@@ -80,6 +82,14 @@ class Needs:
         if self.anywhere:
             return caller.principal.may_anywhere(self.permission)
         return caller.principal.may(self.permission, collection)
+
+
+def _require_text(raw_path: bytes) -> None:
+    """Raises: InvalidInput for a path that is not UTF-8, or two ids could be read as one."""
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("a path is UTF-8 text, percent-encoded") from None
 
 
 def metadata_filter(request: Request) -> dict[str, str]:
