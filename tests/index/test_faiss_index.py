@@ -60,10 +60,24 @@ def test_the_codes_alone_answer_ordinary_queries(dimension, monkeypatch):
     assert looked == []
 
 
+def test_when_all_the_nearest_rows_are_gone_the_next_are_found():
+    gallery = unit(9000)
+    probe = unit(1, seed=1)
+    index = FaissIndex(SPACE)
+    index.add(np.arange(9000), Embeddings(SPACE, gallery))
+    nearest = np.argsort(-(gallery @ probe[0]))
+    index.remove(nearest[:600].tolist())
+
+    found = index.search(Embeddings(SPACE, probe), 5)[0]
+
+    assert [neighbour.label for neighbour in found] == nearest[600:605].tolist()
+
+
 def test_a_search_that_has_begun_is_not_touched_by_later_writes():
     index = FaissIndex(SPACE)
     index.add(np.arange(3000), Embeddings(SPACE, unit(3000)))
     index.add(np.arange(3000, 3010), Embeddings(SPACE, unit(10, seed=1)))
+    index.remove([1, 3001])
     begun = index._state
     before = [part.copy() for part in begun.everything()]
 
