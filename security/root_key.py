@@ -101,19 +101,25 @@ def read_secret_file(path: Path, what: str, *, exactly: int | None = None, at_mo
     except OSError as error:
         reason = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise KeyUnavailable(f"{what} cannot be read ({reason}): {path}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise KeyUnavailable(f"{what} is not a plain file: {path}")
-        if facts.st_uid not in (0, os.geteuid()):
-            raise KeyUnavailable(f"{what} belongs to another user: {path}")
-        if facts.st_mode & 0o077:
-            raise KeyUnavailable(f"{what} is open to others than its owner (chmod 400 mends it): {path}")
-        content = file.read(at_most + 1)
+    try:
+        _require_private(os.fstat(descriptor), path, what)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(at_most + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > at_most or (exactly is not None and len(content) != exactly):
         wanted = f"{exactly} bytes" if exactly is not None else f"at most {at_most} bytes"
         raise KeyUnavailable(f"{what} has a wrong length ({wanted} are expected): {path}")
     return content
+
+
+def _require_private(facts: os.stat_result, path: Path, what: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise KeyUnavailable(f"{what} is not a plain file: {path}")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise KeyUnavailable(f"{what} belongs to another user: {path}")
+    if facts.st_mode & 0o077:
+        raise KeyUnavailable(f"{what} is open to others than its owner (chmod 400 mends it): {path}")
 
 
 def _sync_folder(folder: Path) -> None:

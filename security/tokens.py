@@ -31,7 +31,7 @@ REMEMBERED_S = 1.0
 """How long an authenticated key is trusted without asking the store: the longest that a revoked one lives on."""
 
 MAX_REMEMBERED = 10_000
-MAX_NAME = 200
+MAX_NAME = 256
 MAX_EXPIRES_DAYS = 36_500
 MIN_GIVEN = 32
 _MAX_SECRET = 200
