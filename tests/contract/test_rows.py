@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from lookalike.domain import Change, Op
+from lookalike.errors import Conflict, NotFound
+from lookalike.ports import AuditRow, CollectionRow, SubjectRow
+
+COLLECTION = CollectionRow("c1", b"lookup-c1", b"wrapped", b"sealed", 1.0)
+SUBJECT = SubjectRow("s1", "c1", b"lookup-s1", b"wrapped", b"sealed", 1.0, 1.0)
+
+
+@pytest.fixture
+def filled(rows):
+    """A store with collection c1, subject s1."""
+    rows.write(lambda tx: tx.put_collection(COLLECTION))
+    rows.write(lambda tx: tx.put_subject(SUBJECT))
+    return rows
+
+
+def add(rows, id, subject="s1", blobs=None):
+    return rows.write(lambda tx: tx.add_sample(id, "c1", subject, b"sealed-" + id.encode(), 2.0, blobs or {}))
+
+
+def test_a_new_store_is_empty(rows):
+    reader = rows.read()
+
+    assert reader.last_seq() == 0
+    assert reader.collections() == reader.api_keys() == reader.audit_page(0, 10) == reader.changes(0, 10) == []
+    assert reader.audit_tail() is reader.get_setting("x") is reader.collection_by_lookup(b"x") is None
+    assert reader.count("c1") == (0, 0)
+
+
+def test_settings_are_kept_and_replaced(rows):
+    rows.write(lambda tx: tx.put_setting("root", b"one"))
+    rows.write(lambda tx: tx.put_setting("root", b"two"))
+
+    assert rows.read().get_setting("root") == b"two"
+
+
+def test_a_collection_is_found_by_its_lookup_and_replaced_by_its_id(filled):
+    changed = replace(COLLECTION, lookup=b"other", payload=b"new")
+    filled.write(lambda tx: tx.put_collection(changed))
+
+    assert filled.read().collection_by_lookup(b"other") == changed
+    assert filled.read().collection_by_lookup(b"lookup-c1") is None
+    assert filled.read().count("c1") == (1, 0)
+
+
+def test_two_collections_cannot_share_a_lookup(filled):
+    with pytest.raises(Conflict):
+        filled.write(lambda tx: tx.put_collection(replace(COLLECTION, id="c2")))
+
+    assert [row.id for row in filled.read().collections()] == ["c1"]
+
+
+def test_subjects_are_found_by_lookup_by_key_and_by_page(filled):
+    others = [replace(SUBJECT, key=f"k{i}", lookup=f"l{i}".encode()) for i in range(5)]
+    filled.write(lambda tx: [tx.put_subject(row) for row in others])
+    reader = filled.read()
+
+    assert reader.subject_by_lookup("c1", b"l3") == others[3]
+    assert reader.subject_by_lookup("c2", b"l3") is None
+    assert sorted(row.key for row in reader.subjects(["k1", "none", "k4"])) == ["k1", "k4"]
+    assert reader.subjects([]) == []
+    assert [row.key for row in reader.subjects_page("c1", "", 3)] == ["k0", "k1", "k2"]
+    assert [row.key for row in reader.subjects_page("c1", "k2", 3)] == ["k3", "k4", "s1"]
+    assert reader.count("c1") == (6, 0)
+
+
+def test_a_subject_is_updated_in_place_and_cannot_change_its_collection(filled):
+    filled.write(lambda tx: tx.put_collection(replace(COLLECTION, id="c2", lookup=b"c2")))
+    filled.write(lambda tx: tx.put_subject(replace(SUBJECT, payload=b"new", updated_at=9.0)))
+
+    assert filled.read().subjects(["s1"]) == [replace(SUBJECT, payload=b"new", updated_at=9.0)]
+    assert filled.read().count("c1") == (1, 0)
+    with pytest.raises(Conflict):
+        filled.write(lambda tx: tx.put_subject(replace(SUBJECT, collection_id="c2")))
+
+
+def test_a_subject_without_its_collection_and_a_sample_without_its_subject_are_refused(filled):
+    with pytest.raises(NotFound):
+        filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="x", collection_id="gone")))
+    with pytest.raises(NotFound):
+        add(filled, "a", subject="gone")
+
+
+def test_the_same_lookup_twice_in_a_collection_is_a_conflict(filled):
+    with pytest.raises(Conflict):
+        filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="s2")))
+
+    assert filled.read().count("c1") == (1, 0)
+
+
+def test_samples_keep_their_number_payload_and_pictures(filled):
+    number = add(filled, "a", blobs={"crop": b"sealed crop", "image": b""})
+    reader = filled.read()
+
+    assert reader.sample_by_id("a") == reader.samples_of("s1")[0] == reader.samples_numbered([number])[0]
+    assert reader.sample_by_id("a").payload == b"sealed-a"
+    assert reader.blob("a", "crop") == b"sealed crop"
+    assert reader.blob("a", "image") == b""
+    assert reader.blob("a", "other") is reader.blob("b", "crop") is None
+
+
+def test_a_sample_sent_again_is_left_as_it_is(filled):
+    number = add(filled, "a", blobs={"crop": b"first"})
+    before = filled.read().last_seq()
+
+    assert add(filled, "a", blobs={"crop": b"second"}) == number
+    assert filled.read().blob("a", "crop") == b"first"
+    assert filled.read().last_seq() == before
+    assert filled.read().count("c1") == (1, 1)
+
+
+def test_a_sample_id_of_another_subject_is_a_conflict(filled):
+    filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="s2", lookup=b"2")))
+    add(filled, "a")
+
+    with pytest.raises(Conflict):
+        add(filled, "a", subject="s2")
+
+
+def test_samples_are_paged_in_order_of_their_numbers(filled):
+    numbers = [add(filled, f"id{i}") for i in (3, 1, 2)]
+    reader = filled.read()
+
+    assert numbers == sorted(numbers)
+    assert [row.id for row in reader.samples_page("c1", 0, 2)] == ["id3", "id1"]
+    assert [row.id for row in reader.samples_page("c1", numbers[1], 2)] == ["id2"]
+    assert [row.number for row in reader.samples_numbered(list(reversed(numbers)))] == numbers
+
+
+def test_a_number_is_never_given_again_even_after_its_sample_is_deleted(filled):
+    first = add(filled, "a")
+    assert filled.write(lambda tx: tx.delete_sample("a")) == first
+    second = add(filled, "b")
+    filled.write(lambda tx: tx.delete_subject("s1"))
+    filled.write(lambda tx: tx.put_subject(SUBJECT))
+
+    assert first < second < add(filled, "c")
+
+
+def test_deleting_a_sample_takes_its_pictures_along(filled):
+    add(filled, "a", blobs={"crop": b"x"})
+    add(filled, "b")
+
+    assert filled.write(lambda tx: tx.delete_sample("a")) is not None
+    assert filled.write(lambda tx: tx.delete_sample("a")) is None
+    assert filled.read().blob("a", "crop") is None
+    assert filled.read().count("c1") == (1, 1)
+
+
+def test_deleting_a_subject_takes_its_samples_along_and_names_their_numbers(filled):
+    numbers = [add(filled, "a", blobs={"crop": b"x"}), add(filled, "b")]
+
+    assert filled.write(lambda tx: tx.delete_subject("s1")) == numbers
+    assert filled.write(lambda tx: tx.delete_subject("s1")) == []
+    reader = filled.read()
+    assert reader.subjects(["s1"]) == reader.samples_of("s1") == reader.samples_numbered(numbers) == []
+    assert reader.blob("a", "crop") is None
+    assert reader.count("c1") == (0, 0)
+
+
+def test_deleting_a_collection_takes_all_of_it_along_and_nothing_else(filled):
+    filled.write(lambda tx: tx.put_collection(replace(COLLECTION, id="c2", lookup=b"c2")))
+    filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="other", collection_id="c2")))
+    add(filled, "a", blobs={"crop": b"x"})
+    filled.write(lambda tx: tx.put_calibration("c1", b"sealed"))
+
+    filled.write(lambda tx: tx.delete_collection("c1"))
+
+    reader = filled.read()
+    assert [row.id for row in reader.collections()] == ["c2"]
+    assert [row.key for row in reader.subjects(["s1", "other"])] == ["other"]
+    assert reader.sample_by_id("a") is reader.blob("a", "crop") is reader.calibration("c1") is None
+    assert reader.count("c1") == (0, 0)
+    assert reader.count("c2") == (1, 0)
+
+
+def test_each_write_of_a_record_is_a_step_of_the_change_sequence(rows):
+    rows.write(lambda tx: tx.put_collection(COLLECTION))
+    rows.write(lambda tx: tx.put_subject(SUBJECT))
+    first, second = add(rows, "a"), add(rows, "b")
+    rows.write(lambda tx: tx.delete_sample("a"))
+    rows.write(lambda tx: tx.put_calibration("c1", b"sealed"))
+    rows.write(lambda tx: tx.delete_subject("s1"))
+    rows.write(lambda tx: tx.delete_collection("c1"))
+    steps = rows.read().changes(0, 100)
+
+    assert [(c.op, c.subject_key, c.number) for c in steps] == [
+        (Op.PUT, None, None),
+        (Op.PUT, "s1", None),
+        (Op.PUT, "s1", first),
+        (Op.PUT, "s1", second),
+        (Op.DELETE, "s1", first),
+        (Op.PUT, None, None),
+        (Op.DELETE, "s1", second),
+        (Op.DELETE, "s1", None),
+        (Op.DELETE, None, None),
+    ]
+    assert [c.seq for c in steps] == list(range(1, 10))
+    assert {c.collection_id for c in steps} == {"c1"}
+    assert rows.read().last_seq() == 9
+    assert rows.read().changes(7, 1) == [Change(8, Op.DELETE, "c1", "s1", None)]
+
+
+def test_work_that_raises_leaves_nothing_behind_and_its_error_comes_through(filled):
+    def work(tx):
+        tx.put_setting("half", b"done")
+        tx.delete_subject("s1")
+        raise ZeroDivisionError("on purpose")
+
+    before = filled.read().last_seq()
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        filled.write(work)
+
+    assert filled.read().get_setting("half") is None
+    assert filled.read().count("c1") == (1, 0)
+    assert filled.read().last_seq() == before
+
+
+def test_work_reads_its_own_writes_and_returns_its_result(filled):
+    def work(tx):
+        tx.put_setting("a", b"1")
+        return tx.get_setting("a")
+
+    assert filled.write(work) == b"1"
+
+
+def test_others_do_not_see_a_write_before_it_is_committed(filled):
+    seen = []
+
+    def work(tx):
+        tx.put_setting("a", b"1")
+        seen.append(filled.read().get_setting("a"))
+
+    filled.write(work)
+
+    assert seen == [None]
+
+
+def test_writes_from_many_threads_are_all_there_and_failures_stay_alone(filled):
+    failed = []
+
+    def write(worker):
+        for i in range(40):
+            try:
+                if i % 4 == 3:
+                    add(filled, f"bad{worker}-{i}", subject="gone")
+                add(filled, f"{worker}-{i}", blobs={"crop": b"x" * 100})
+            except NotFound:
+                failed.append((worker, i))
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    kept = {row.id for row in filled.read().samples_of("s1")}
+    assert kept == {f"{worker}-{i}" for worker in range(6) for i in range(40) if i % 4 != 3}
+    assert len(failed) == 60
+    assert filled.read().count("c1") == (1, len(kept))
+
+
+def test_api_keys_are_kept_found_and_revoked(rows):
+    rows.write(lambda tx: tx.put_api_key("k1", b"h1", b"sealed"))
+    rows.write(lambda tx: tx.put_api_key("k1", b"h2", b"sealed again"))
+
+    assert rows.read().api_keys() == [("k1", b"h2", b"sealed again")]
+    assert rows.read().api_key_by_lookup(b"h2") == ("k1", b"h2", b"sealed again")
+    assert rows.read().api_key_by_lookup(b"h1") is None
+    assert rows.write(lambda tx: tx.delete_api_key("k1")) is True
+    assert rows.write(lambda tx: tx.delete_api_key("k1")) is False
+
+
+def test_the_audit_log_takes_entries_at_its_end_only(rows):
+    entries = [AuditRow(seq, float(seq), bytes([seq]) * 32, b"sealed") for seq in (1, 2, 3)]
+    for entry in entries:
+        rows.write(lambda tx, entry=entry: tx.append_audit(entry))
+
+    assert rows.read().audit_page(0, 2) == entries[:2]
+    assert rows.read().audit_page(2, 10) == entries[2:]
+    assert rows.read().audit_tail() == entries[2]
+    for seq in (1, 3):
+        with pytest.raises(Conflict):
+            rows.write(lambda tx, seq=seq: tx.append_audit(replace(entries[0], seq=seq)))
+    assert rows.read().audit_page(0, 10) == entries
+
+
+def test_answers_are_remembered_until_they_are_old(rows):
+    rows.write(lambda tx: tx.put_idempotent(b"k1", b"digest", b"answer", 10.0))
+    rows.write(lambda tx: tx.put_idempotent(b"k2", b"digest", b"answer", 20.0))
+
+    assert rows.read().idempotent(b"k1") == (b"digest", b"answer")
+    assert rows.write(lambda tx: tx.forget_idempotent(15.0)) == 1
+    assert rows.read().idempotent(b"k1") is None
+    assert rows.read().idempotent(b"k2") is not None
+
+
+def test_a_reader_made_on_one_thread_serves_another(filled):
+    reader = filled.read()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(reader.count("c1")))
+    thread.start()
+    thread.join()
+
+    assert found == [(1, 0)]
