@@ -1,0 +1,50 @@
+"""A thread that keeps the live galleries up with what other processes write, and their snapshots up with them."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from api.logs import log_failure
+from lookalike.errors import LookalikeError
+from lookalike.roster import SNAPSHOT_FROM, Rosters
+
+FOLLOW_EVERY_S = 0.25
+SNAPSHOT_EVERY_S = 30.0
+
+
+class Follower:
+    """Follows the change sequence until stopped; a failure shows in readiness and is tried again."""
+
+    def __init__(self, rosters: Rosters) -> None:
+        self._rosters = rosters
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following, and leave snapshots for the next start."""
+        self._stop.set()
+        self._thread.join()
+        self._save(at_least=1)
+
+    def _run(self) -> None:
+        saved_at = time.monotonic()
+        while not self._stop.wait(FOLLOW_EVERY_S):
+            try:
+                self._rosters.catch_up()
+                self._rosters.trouble = None
+            except LookalikeError as error:
+                self._rosters.trouble = f"changes cannot be followed: {error.code}"
+            except Exception as error:  # the thread must outlive whatever it meets
+                self._rosters.trouble = "changes cannot be followed"
+                log_failure("follower", error, "-")
+            if time.monotonic() - saved_at >= SNAPSHOT_EVERY_S:
+                self._save(at_least=SNAPSHOT_FROM)
+                saved_at = time.monotonic()
+
+    def _save(self, *, at_least: int) -> None:
+        try:
+            self._rosters.save_snapshots(at_least=at_least)
+        except Exception as error:  # a snapshot is derived: without one the next start takes longer
+            log_failure("snapshot", error, "-")

@@ -1,0 +1,148 @@
+"""The composition root: settings in, services out; the one place where all packages meet."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from api.follower import Follower
+from api.jobs import JobRunner
+from embedder.factory import build_face_embedder
+from embedder.images import ImageLimits
+from index.backends import index_factory
+from index.data_format import DataFolder
+from index.sqlite_rows import SqliteRows
+from lookalike.domain import Grant, Principal
+from lookalike.errors import BadSettings, StorageFull, StorageUnavailable
+from lookalike.gallery import Gallery
+from lookalike.ports import FaceEncoder, Records
+from lookalike.roster import Rosters
+from lookalike.settings import Profile, Settings
+from lookalike.thresholds import Calibration
+from security.audit import SealedAuditLog
+from security.keys import KeyRing, open_key_ring
+from security.rbac import principal_for
+from security.sealed_records import SealedRecords
+from security.sealed_snapshots import SealedSnapshots
+from security.tls import server_context
+from security.tokens import ApiKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that an edge calls; close() ends it.
+
+    first_key: the admin key that this start made and that is shown once; None where one exists already.
+    """
+
+    settings: Settings
+    gallery: Gallery
+    api_keys: ApiKeys
+    answers: Records
+    audit: SealedAuditLog
+    jobs: JobRunner
+    rosters: Rosters
+    runtime: str
+    first_key: str | None
+    server_context: Callable[[], ssl.SSLContext]
+    close: Callable[[], None]
+
+
+def open_services(settings: Settings, *, live: bool = False) -> Services:
+    """Open the data folder and join the parts.
+
+    live: a service that answers others: it makes the first key, loads every gallery, and follows other processes.
+    Raises: BadSettings, KeyUnavailable, DataTooNew, BadModel, StorageFull, StorageUnavailable.
+    """
+    if settings.profile not in (Profile.SINGLE,):
+        raise BadSettings(f"LOOKALIKE_PROFILE={settings.profile.value}: this version has the profile single only")
+    with ExitStack() as stack:
+        folder = prepare_folder(settings.data)
+        held = DataFolder(folder, version("lookalike"))
+        stack.callback(held.close)
+        rows = SqliteRows(held.records)
+        stack.callback(rows.close)
+        keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
+        audit = SealedAuditLog(rows, keyring)
+        records = SealedRecords(rows, keyring, audit)
+        api_keys = ApiKeys(rows, keyring, audit)
+        encoder = open_encoder(settings)
+        rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
+        gallery = Gallery(records, audit, encoder, rosters, model_calibration(encoder))
+        jobs = JobRunner()
+        stack.callback(jobs.close)
+        first_key = None
+        if live:
+            first_key = api_keys.bootstrap(settings.bootstrap_key_file)
+            rosters.load_all()
+            stack.callback(Follower(rosters).stop)
+        else:
+            rosters.trouble = None
+        return Services(
+            settings=settings,
+            gallery=gallery,
+            api_keys=api_keys,
+            answers=records,
+            audit=audit,
+            jobs=jobs,
+            rosters=rosters,
+            runtime=encoder.runtime,
+            first_key=first_key,
+            server_context=lambda: _tls(settings, keyring),
+            close=stack.pop_all().close,
+        )
+
+
+def prepare_folder(folder: Path) -> Path:
+    """The data folder, made for its owner alone. Raises: StorageUnavailable, StorageFull."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        kind = StorageFull if error.errno == 28 else StorageUnavailable
+        raise kind(f"the data folder cannot be made or owned: {error.strerror}") from error
+    return folder.absolute()
+
+
+def open_encoder(settings: Settings) -> FaceEncoder:
+    """The face embedder that the settings name; its converted models are kept under the data folder."""
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    return build_face_embedder(
+        settings.data.absolute() / "models",
+        runtime=settings.runtime,
+        detector=settings.detector,
+        embedder=settings.embedder,
+        limits=limits,
+        max_faces=settings.max_faces,
+    )
+
+
+def model_calibration(encoder: FaceEncoder) -> Calibration:
+    """The calibration that belongs to a model. Raises: BadSettings for a model that has none."""
+    name = f"{encoder.space.model.replace(':', '-').replace('/', '-')}.json"
+    found = files("lookalike") / "calibrations" / name
+    if not found.is_file():
+        raise BadSettings(f"the model {encoder.space.model!r} has no calibration, so its scores could not be judged")
+    return Calibration.from_json(found.read_text("utf-8"))
+
+
+def local_principal() -> Principal:
+    """Whoever runs the command on the data folder itself: `local:UID`, an admin."""
+    return principal_for(f"local:{os.getuid()}", (Grant("admin"),))
+
+
+def _tls(settings: Settings, keyring: KeyRing) -> ssl.SSLContext:
+    return server_context(
+        settings.data.absolute() / "tls",
+        keyring,
+        hosts=(settings.host, *settings.hosts),
+        minimum=settings.tls_min_version,
+        certificate=settings.tls_certificate,
+        key=settings.tls_key,
+    )

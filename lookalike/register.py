@@ -1,0 +1,215 @@
+"""The use cases of what is kept: collections, subjects, samples already enrolled, and the record of who asked."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final
+
+from lookalike import domain, inputs
+from lookalike.answers import Caller, CollectionInfo
+from lookalike.domain import (
+    AuditEntry,
+    Collection,
+    Consent,
+    Keep,
+    Kind,
+    Page,
+    Permission,
+    Receipt,
+    Sample,
+    Space,
+    Subject,
+)
+from lookalike.errors import InvalidInput, ModelNotAvailable, PermissionDenied
+from lookalike.on_record import Operation, on_record
+from lookalike.ports import AuditLog, Records
+from lookalike.roster import Rosters
+
+UNSET: Final = object()
+"""Says that a field is to be left as it is, where None has a meaning of its own."""
+
+
+class Register:
+    """Collections and subjects: create, read, change, erase. Thread-safe; it sees no pictures."""
+
+    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, space: Space) -> None:
+        self._records = records
+        self._audit = audit
+        self._rosters = rosters
+        self._space = space
+
+    @property
+    def model(self) -> str:
+        """The model in service."""
+        return self._space.model
+
+    def readiness(self) -> str | None:
+        """Why the service cannot answer truly at present; None while it can."""
+        return self._rosters.trouble
+
+    # ---------------------------------------------------------------------------------------- collections
+
+    def create_collection(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        kind: Kind = Kind.FACE,
+        keep: Keep = Keep.CROP,
+        target_fpir: float = 0.01,
+        retention_days: int | None = None,
+        model: str | None = None,
+    ) -> CollectionInfo:
+        """Raises: CollectionExists, InvalidInput, ModelNotAvailable."""
+        with self._on_record(caller, "collection.create", Permission.MANAGE_COLLECTIONS, name) as record:
+            if kind is not Kind.FACE:
+                raise ModelNotAvailable("no model for images is installed; this version serves kind: face")
+            if model is not None and model != self.model:
+                raise ModelNotAvailable(f"the model in service is {self.model!r}")
+            collection = Collection(
+                id=secrets.token_hex(16),
+                name=domain.collection_name(name),
+                kind=kind,
+                space=self._space,
+                keep=keep,
+                target_fpir=inputs.rate(target_fpir, "target_fpir"),
+                retention_days=inputs.retention(retention_days),
+                created_at=datetime.datetime.now(datetime.UTC).timestamp(),
+            )
+            self._records.create_collection(collection, record.commit())
+        return CollectionInfo(collection, 0, 0, "model")
+
+    def collections(self, caller: Caller) -> list[CollectionInfo]:
+        """Those that the caller may read."""
+        with self._on_record(caller, "collection.list", None):
+            if not caller.principal.may_anywhere(Permission.READ):
+                raise PermissionDenied("this needs the permission 'read', which the credential lacks")
+            found = self._records.collections()
+            return [self._info(c) for c in found if caller.principal.may(Permission.READ, c.name)]
+
+    def collection(self, caller: Caller, name: str) -> CollectionInfo:
+        """Raises: CollectionNotFound."""
+        with self._on_record(caller, "collection.read", Permission.READ, name):
+            return self._info(self._records.collection(name))
+
+    def update_collection(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        keep: Keep | None = None,
+        target_fpir: float | None = None,
+        retention_days: object = UNSET,
+    ) -> CollectionInfo:
+        """Change what is given. Raises: CollectionNotFound, InvalidInput."""
+        with self._on_record(caller, "collection.update", Permission.MANAGE_COLLECTIONS, name) as record:
+            collection = self._records.collection(name)
+            collection = replace(
+                collection,
+                keep=keep if keep is not None else collection.keep,
+                target_fpir=(
+                    inputs.rate(target_fpir, "target_fpir") if target_fpir is not None else collection.target_fpir
+                ),
+                retention_days=(
+                    collection.retention_days if retention_days is UNSET else inputs.retention(retention_days)
+                ),
+            )
+            self._records.update_collection(collection, record.commit())
+            return self._info(collection)
+
+    def delete_collection(self, caller: Caller, name: str) -> Receipt:
+        """Destroys the collection's key and everything under it. Raises: CollectionNotFound."""
+        with self._on_record(caller, "collection.delete", Permission.DELETE_COLLECTIONS, name) as record:
+            receipt = self._records.delete_collection(self._records.collection(name), record.commit())
+            self._rosters.catch_up()
+            return receipt
+
+    def _info(self, collection: Collection) -> CollectionInfo:
+        subjects, samples = self._records.count(collection)
+        own = self._records.calibration(collection) is not None
+        return CollectionInfo(collection, subjects, samples, "collection" if own else "model")
+
+    # ------------------------------------------------------------------------------------------- subjects
+
+    def put_subject(
+        self,
+        caller: Caller,
+        collection: str,
+        id: str,
+        *,
+        metadata: Mapping[str, str],
+        consent: Consent | None = None,
+        valid_from: str | None = None,
+        valid_until: str | None = None,
+    ) -> Subject:
+        """Create a subject, or replace what is known of it. Raises: CollectionNotFound, InvalidInput."""
+        with self._on_record(caller, "subject.put", Permission.ENROL, collection, id) as record:
+            subject = Subject(
+                key="",
+                id=domain.subject_id(id),
+                metadata=inputs.metadata(metadata),
+                consent=consent,
+                valid_from=inputs.moment(valid_from, "valid_from"),
+                valid_until=inputs.moment(valid_until, "valid_until"),
+            )
+            stored = self._records.put_subject(self._records.collection(collection), subject, record.commit())
+            self._rosters.catch_up()
+            return stored
+
+    def subject(self, caller: Caller, collection: str, id: str) -> tuple[Subject, list[Sample]]:
+        """A subject with its samples. Raises: CollectionNotFound, SubjectNotFound."""
+        with self._on_record(caller, "subject.read", Permission.READ, collection, id):
+            where = self._records.collection(collection)
+            subject = self._records.subject(where, id)
+            return subject, self._records.samples(where, subject)
+
+    def list_subjects(
+        self, caller: Caller, collection: str, limit: int, cursor: str | None, metadata: Mapping[str, str]
+    ) -> Page[Subject]:
+        """Raises: CollectionNotFound, InvalidInput for a limit outside 1-100 or a foreign cursor."""
+        with self._on_record(caller, "subject.list", Permission.READ, collection):
+            if not 1 <= limit <= 100:
+                raise InvalidInput("limit: 1 to 100 are allowed")
+            return self._records.list_subjects(self._records.collection(collection), limit, cursor, metadata)
+
+    def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
+        """Destroy a subject's key and all that it opens. Raises: CollectionNotFound, SubjectNotFound."""
+        with self._on_record(caller, "subject.erase", Permission.ERASE, collection, id) as record:
+            receipt = self._records.erase_subject(self._records.collection(collection), id, record.commit())
+            self._rosters.catch_up()
+            return receipt
+
+    def delete_sample(self, caller: Caller, collection: str, id: str, sample_id: str) -> None:
+        """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""
+        with self._on_record(caller, "sample.delete", Permission.ERASE, collection, id) as record:
+            where = self._records.collection(collection)
+            subject = self._records.subject(where, id)
+            self._records.delete_sample(where, subject, sample_id, record.commit())
+            self._rosters.catch_up()
+
+    def crop(self, caller: Caller, collection: str, id: str, sample_id: str) -> bytes:
+        """The kept aligned face as JPEG. Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""
+        with self._on_record(caller, "sample.crop", Permission.READ_CROPS, collection, id):
+            where = self._records.collection(collection)
+            return self._records.picture(where, self._records.subject(where, id), sample_id, Keep.CROP)
+
+    # ------------------------------------------------------------------------------------------- the record
+
+    def audit_page(self, caller: Caller, after_seq: int, limit: int) -> list[AuditEntry]:
+        """Audit entries after a sequence number, oldest first."""
+        with self._on_record(caller, "audit.read", Permission.READ_AUDIT):
+            return self._audit.page(after_seq, limit)
+
+    def _on_record(
+        self,
+        caller: Caller,
+        action: str,
+        permission: Permission | None,
+        collection: str | None = None,
+        subject: str | None = None,
+    ) -> AbstractContextManager[Operation]:
+        return on_record(self._audit, caller, action, permission, collection, subject)

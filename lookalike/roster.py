@@ -1,0 +1,332 @@
+"""The live view of collections: which vectors belong to whom, kept up with the change sequence of the records.
+
+Records are the truth and a roster is derived from them: from a sealed snapshot plus the changes after it, or from
+the records alone. Changes are applied by one thread at a time; searches never wait for them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike.domain import Change, Collection, Embeddings, Floats, Labels, Op, Sample, Space, Subject
+from lookalike.fusion import fuse
+from lookalike.ports import Neighbour, Records, Snapshots, VectorIndex
+
+SNAPSHOT_MAGIC = b"LKROSTER1"
+SNAPSHOT_FROM = 1000
+"""Samples from which a snapshot is quicker than opening the records."""
+
+_KEY_BYTES = 16
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A subject near a probe. number: its sample nearest to the probe; similarity: of the subject, fused."""
+
+    subject_key: str
+    number: int
+    similarity: float
+
+
+class Roster:
+    """One collection's index, with the owner of each label and, once asked for, the subjects' metadata."""
+
+    def __init__(self, collection: Collection, index: VectorIndex, records: Records) -> None:
+        self.collection = collection
+        self.index = index
+        self.seq = 0
+        self.unsaved = 0
+        self.calibration_stale = True
+        self._records = records
+        self._owner: dict[int, str] = {}
+        self._numbers: dict[str, tuple[int, ...]] = {}
+        self._metadata: dict[str, Mapping[str, str]] | None = None
+        self._metadata_lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Subjects that have at least one sample: the gallery's size."""
+        return len(self._numbers)
+
+    @property
+    def samples(self) -> int:
+        return len(self._owner)
+
+    # ------------------------------------------------------------------------------------------- reading
+
+    def numbers(self, subject_key: str) -> tuple[int, ...]:
+        """The labels of a subject's samples, ascending."""
+        return self._numbers.get(subject_key, ())
+
+    def owner(self, number: int) -> str | None:
+        """The key of the subject that a label belongs to."""
+        return self._owner.get(number)
+
+    def rank(self, queries: Embeddings, limit: int, allowed: Labels | None = None) -> list[list[Ranked]]:
+        """The `limit` nearest subjects of each query, most similar first. queries: (N, D)."""
+        total = len(self.index) if allowed is None else len(allowed)
+        k = min(total, 4 * limit + 16)
+        while k:
+            found = self.index.search(queries, k, allowed)
+            if k >= total or all(len({self._owner.get(hit.label) for hit in hits}) >= limit for hits in found):
+                return [self._fused(queries.vectors[i], hits, limit) for i, hits in enumerate(found)]
+            k = min(total, 4 * k)
+        return [[] for _ in range(len(queries))]
+
+    def similarity(self, query: Floats, subject_key: str) -> tuple[float, int] | None:
+        """A subject's fused similarity to a query (D,) and its nearest sample; None where it has no sample."""
+        numbers = self._numbers.get(subject_key, ())
+        if not numbers:
+            return None
+        try:
+            vectors = self.index.vectors(numbers)
+        except KeyError:  # erased in between
+            return None
+        nearest = numbers[int(np.argmax(vectors @ query))]
+        return fuse(query, vectors), nearest
+
+    def labels_with(self, metadata: Mapping[str, str]) -> tuple[Labels, int] | None:
+        """Labels of the subjects whose metadata holds all these pairs, and how many subjects; None for no filter."""
+        if not metadata:
+            return None
+        wanted = metadata.items()
+        matching = [key for key, held in list(self._all_metadata().items()) if wanted <= held.items()]
+        numbers = [number for key in matching for number in self._numbers.get(key, ())]
+        return np.array(sorted(numbers), dtype=np.int64), sum(1 for key in matching if key in self._numbers)
+
+    def _fused(self, query: Floats, hits: Sequence[Neighbour], limit: int) -> list[Ranked]:
+        nearest: dict[str, Neighbour] = {}
+        for hit in hits:
+            owner = self._owner.get(hit.label)
+            if owner is not None and owner not in nearest:
+                nearest[owner] = hit
+        ranked = []
+        for key, hit in nearest.items():
+            score: float | None = hit.similarity
+            if len(self._numbers.get(key, ())) > 1:
+                fused = self.similarity(query, key)
+                score = fused[0] if fused is not None else None
+            if score is not None:
+                ranked.append(Ranked(key, hit.label, score))
+        ranked.sort(key=lambda r: -r.similarity)
+        return ranked[:limit]
+
+    def _all_metadata(self) -> dict[str, Mapping[str, str]]:
+        """Every subject's metadata, opened at the first filtered search and followed from then on."""
+        with self._metadata_lock:
+            if self._metadata is None:
+                self._metadata = {
+                    subject.key: dict(subject.metadata)
+                    for batch in self._records.stream_subjects(self.collection)
+                    for subject in batch
+                }
+            return self._metadata
+
+    # ------------------------------------------------------------------------------------------ following
+
+    def load(self, snapshot: bytes | None) -> None:
+        """Fill from a snapshot's plaintext where it fits, else from the records."""
+        newest = self._records.last_seq()
+        if snapshot is not None and self._restore(snapshot, newest):
+            return
+        self.seq = newest
+        for batch in self._records.stream_samples(self.collection):
+            self._put(batch)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take over changes of this collection, in order; those seen already do no harm."""
+        fresh = [c for c in changes if c.seq > self.seq]
+        touched = {c.subject_key for c in fresh if c.number is None and c.subject_key is not None}
+        put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None]
+        self._put(self._records.samples_numbered(self.collection, put) if put else [])
+        for change in fresh:
+            if change.op is Op.DELETE and change.number is not None:
+                self._drop([change.number])
+            elif change.op is Op.DELETE and change.subject_key is not None:
+                self._drop(self._numbers.get(change.subject_key, ()))
+            elif change.subject_key is None:
+                self.calibration_stale = True
+        self._follow_metadata(touched)
+        self.unsaved += len(fresh)
+        if changes:
+            self.seq = max(self.seq, changes[-1].seq)
+
+    def _put(self, samples: Sequence[Sample]) -> None:
+        samples = [s for s in samples if s.number not in self._owner]
+        if not samples:
+            return
+        labels = np.array([s.number for s in samples], dtype=np.int64)
+        self._own(zip(labels.tolist(), (s.subject_key for s in samples), strict=True))
+        self.index.add(labels, Embeddings(self.collection.space, np.stack([s.vector for s in samples])))
+
+    def _own(self, pairs: Iterator[tuple[int, str]]) -> None:
+        grouped: dict[str, list[int]] = defaultdict(list)
+        for number, key in pairs:
+            self._owner[number] = key
+            grouped[key].append(number)
+        for key, numbers in grouped.items():
+            self._numbers[key] = (*self._numbers.get(key, ()), *numbers)
+
+    def _drop(self, numbers: Sequence[int]) -> None:
+        self.index.remove(numbers)
+        for number in numbers:
+            key = self._owner.pop(number, None)
+            if key is None:
+                continue
+            left = tuple(n for n in self._numbers.get(key, ()) if n != number)
+            if left:
+                self._numbers[key] = left
+            else:
+                self._numbers.pop(key, None)
+
+    def _follow_metadata(self, keys: set[str]) -> None:
+        with self._metadata_lock:
+            if self._metadata is None or not keys:
+                return
+            found = self._records.subjects(self.collection, sorted(keys))
+            updated = dict(self._metadata)
+            for key in keys:
+                updated.pop(key, None)
+            updated.update({key: dict(subject.metadata) for key, subject in found.items()})
+            self._metadata = updated
+
+    # ------------------------------------------------------------------------------------------ snapshots
+
+    def chunks(self) -> Iterator[bytes]:
+        """The roster as bytes: header, labels int64, owners of 16 bytes each, vectors float32; little-endian."""
+        labels, vectors = self.index.dump()
+        owners = [self._owner.get(n) for n in labels.tolist()]
+        kept = np.array([owner is not None for owner in owners], dtype=bool)
+        labels, vectors = labels[kept], vectors[kept]
+        header = json.dumps(
+            {"seq": self.seq, "rows": len(labels), "space": _space_json(self.collection.space)}, sort_keys=True
+        ).encode()
+        yield SNAPSHOT_MAGIC + _LENGTH.pack(len(header)) + header
+        yield labels.astype("<i8").tobytes()
+        yield b"".join(bytes.fromhex(owner) for owner in owners if owner is not None)
+        for start in range(0, len(vectors), 8192):
+            yield np.ascontiguousarray(vectors[start : start + 8192], dtype="<f4").tobytes()
+
+    def _restore(self, data: bytes, newest: int) -> bool:
+        """Whether the snapshot is of this space, not from the future, and was taken over."""
+        at = len(SNAPSHOT_MAGIC) + _LENGTH.size
+        if data[: len(SNAPSHOT_MAGIC)] != SNAPSHOT_MAGIC:
+            return False
+        (length,) = _LENGTH.unpack(data[len(SNAPSHOT_MAGIC) : at])
+        header = json.loads(data[at : at + length])
+        rows, dimension = int(header["rows"]), self.collection.space.dimension
+        if header["space"] != _space_json(self.collection.space) or header["seq"] > newest:
+            return False
+        body = memoryview(data)[at + length :]
+        if len(body) != rows * (8 + _KEY_BYTES + 4 * dimension):
+            return False
+        labels = np.frombuffer(body[: rows * 8], dtype="<i8").astype(np.int64)
+        owners = body[rows * 8 : rows * (8 + _KEY_BYTES)].hex()
+        vectors = np.frombuffer(body[rows * (8 + _KEY_BYTES) :], dtype="<f4").reshape(rows, dimension)
+        width = 2 * _KEY_BYTES
+        self._own(zip(labels.tolist(), (owners[i : i + width] for i in range(0, len(owners), width)), strict=True))
+        self.index.add(labels, Embeddings(self.collection.space, vectors))
+        self.seq = int(header["seq"])
+        return True
+
+
+def _space_json(space: Space) -> list[str | int]:
+    return [space.model, space.dimension, space.preprocessing]
+
+
+class Rosters:
+    """All live collections of this process, following one change sequence.
+
+    trouble: why answers may be out of date, None while they are not.
+    """
+
+    def __init__(self, records: Records, snapshots: Snapshots, make_index: Callable[[Space], VectorIndex]) -> None:
+        self._records = records
+        self._snapshots = snapshots
+        self._make_index = make_index
+        self._rosters: dict[str, Roster] = {}
+        self.trouble: str | None = "the galleries are being loaded"
+        self._seq = records.last_seq()
+        self._lock = threading.Lock()
+
+    def load_all(self) -> None:
+        """Make every collection live, before a service says that it is ready."""
+        for collection in self._records.collections():
+            self.of(collection)
+        self.catch_up()
+        self.trouble = None
+
+    def of(self, collection: Collection) -> Roster:
+        """The collection's roster, loaded at its first use."""
+        roster = self._rosters.get(collection.id)
+        if roster is None:
+            with self._lock:
+                roster = self._rosters.get(collection.id)
+                if roster is None:
+                    roster = Roster(collection, self._make_index(collection.space), self._records)
+                    roster.load(self._snapshots.load(collection))
+                    self._advance(roster)
+                    self._rosters[collection.id] = roster
+        return roster
+
+    def loaded(self) -> list[Roster]:
+        return list(self._rosters.values())
+
+    def catch_up(self) -> int:
+        """Apply every change committed by now, by any process. Returns how many there were."""
+        applied = 0
+        with self._lock:
+            while changes := self._records.changes(self._seq):
+                by_collection: dict[str, list[Change]] = defaultdict(list)
+                for change in changes:
+                    by_collection[change.collection_id].append(change)
+                for collection_id, own in by_collection.items():
+                    self._apply(collection_id, own)
+                self._seq = changes[-1].seq
+                applied += len(changes)
+        return applied
+
+    def save_snapshots(self, *, at_least: int) -> None:
+        """Write a snapshot of each large roster that took over this many changes since its last one."""
+        for roster in self.loaded():
+            if roster.samples >= SNAPSHOT_FROM and roster.unsaved >= at_least:
+                with self._lock:
+                    chunks = list(roster.chunks())
+                    unsaved = roster.unsaved
+                self._snapshots.save(roster.collection, chunks)
+                roster.unsaved -= unsaved
+
+    def _apply(self, collection_id: str, changes: list[Change]) -> None:
+        roster = self._rosters.get(collection_id)
+        if any(c.op is Op.DELETE and c.subject_key is None and c.number is None for c in changes):
+            self._rosters.pop(collection_id, None)
+            self._snapshots.drop(collection_id)
+            return
+        if any(change.op is Op.DELETE for change in changes):
+            self._snapshots.drop(collection_id)  # a snapshot must not outlive whom it holds
+            if roster is not None:
+                roster.unsaved += SNAPSHOT_FROM
+        if roster is not None:
+            roster.apply(changes)
+
+    def _advance(self, roster: Roster) -> None:
+        """Bring a roster that was loaded just now from its own seq up to this process's."""
+        after = roster.seq
+        while changes := self._records.changes(after):
+            roster.apply([c for c in changes if c.collection_id == roster.collection.id])
+            after = changes[-1].seq
+        roster.seq = max(roster.seq, after)
+
+
+def subject_is_valid(subject: Subject, today: str) -> bool:
+    """Whether a subject may be a candidate on this day. today: ISO 8601; an open end is no bound."""
+    if subject.valid_from is not None and today < subject.valid_from[: len(today)]:
+        return False
+    return subject.valid_until is None or today <= subject.valid_until[: len(today)]

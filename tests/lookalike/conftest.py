@@ -1,0 +1,149 @@
+"""The use cases over a real sealed SQLite store, with an encoder that reads its faces from the "picture" itself."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from index.data_format import DataFolder
+from index.exact import ExactIndex
+from index.sqlite_rows import SqliteRows
+from lookalike.answers import Caller, Picture
+from lookalike.domain import Box, Embeddings, EncodedFace, Face, Grant, Quality, Space
+from lookalike.errors import UnsupportedImage
+from lookalike.gallery import Gallery
+from lookalike.roster import Rosters
+from lookalike.thresholds import learn
+from security.audit import SealedAuditLog
+from security.keys import open_key_ring
+from security.rbac import principal_for
+from security.sealed_records import SealedRecords
+from security.sealed_snapshots import SealedSnapshots
+
+DIMENSION = 64
+
+
+def face_of(who: int, wobble: float = 0.3, shot: int = 0) -> np.ndarray:
+    """A unit vector near a person's own direction."""
+    own = np.random.default_rng(who).standard_normal(DIMENSION)
+    noise = np.random.default_rng([who, shot, 7]).standard_normal(DIMENSION)
+    vector = own / np.linalg.norm(own) + wobble * noise / np.linalg.norm(noise)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def photo(*who: int, shot: int = 0, reasons: tuple[str, ...] = ()) -> bytes:
+    """A "picture" of these people, the first one largest."""
+    return json.dumps({"who": who, "shot": shot, "reasons": reasons}).encode()
+
+
+class ScriptedEncoder:
+    """The port FaceEncoder for pictures made by `photo`."""
+
+    space = Space("scripted", DIMENSION, "none")
+    runtime = "scripted"
+
+    def detect(self, image):
+        return [found.face for found in self.encode(image)]
+
+    def encode(self, image, *, largest_only=False, enrolment=False, crops=False):
+        try:
+            script = json.loads(image)
+        except ValueError:
+            raise UnsupportedImage("not a picture") from None
+        faces = [
+            EncodedFace(
+                Face(
+                    Box(10.0 * n, 0.0, 90.0 - n, 90.0 - n),
+                    ((0.0, 0.0),) * 5,
+                    0.9,
+                    Quality(0.0 if script["reasons"] else 1.0, tuple(script["reasons"])),
+                ),
+                face_of(who, shot=script["shot"]),
+                b"crop" if crops else None,
+            )
+            for n, who in enumerate(script["who"])
+        ]
+        return faces[:1] if largest_only else faces
+
+    def encode_crops(self, crops, *, enrolment=False):
+        return Embeddings(self.space, np.zeros((0, DIMENSION), np.float32))
+
+
+@dataclass
+class House:
+    """A gallery with what it stands on, as one process has it open."""
+
+    gallery: Gallery
+    records: SealedRecords
+    audit: SealedAuditLog
+    rosters: Rosters
+    rows: SqliteRows
+    held: DataFolder
+
+    def close(self) -> None:
+        self.rows.close()
+        self.held.close()
+
+
+@pytest.fixture
+def open_house(tmp_path):
+    """Opens the same data folder, as often as asked: each is like a process of its own."""
+    opened = []
+
+    def opening(today: str = "2026-01-01") -> House:
+        held = DataFolder(tmp_path, "test")
+        rows = SqliteRows(held.records)
+        keyring = open_key_ring("file:keys/root.key", tmp_path, rows)
+        audit = SealedAuditLog(rows, keyring)
+        records = SealedRecords(rows, keyring, audit)
+        rosters = Rosters(records, SealedSnapshots(tmp_path / "snapshots", keyring), ExactIndex)
+        scores = np.random.default_rng(1).standard_normal((120, 400)) / np.sqrt(DIMENSION)
+        calibration = learn(enumerate(np.clip(scores, -1, 1).astype(np.float32)), resamples=20)
+        gallery = Gallery(records, audit, ScriptedEncoder(), rosters, calibration, today=lambda: today)
+        opened.append(House(gallery, records, audit, rosters, rows, held))
+        return opened[-1]
+
+    yield opening
+    for house in opened:
+        house.close()
+
+
+@pytest.fixture
+def house(open_house):
+    return open_house()
+
+
+@pytest.fixture
+def gallery(house):
+    return house.gallery
+
+
+def caller_with(*grants: Grant) -> Caller:
+    return Caller(principal_for("key:test", grants), secrets.token_hex(4))
+
+
+@pytest.fixture
+def admin():
+    return caller_with(Grant("admin"))
+
+
+@pytest.fixture
+def as_role():
+    """A caller with one role, on one collection or on all."""
+    return lambda role, collection=None: caller_with(Grant(role, collection))
+
+
+@pytest.fixture
+def shoot():
+    """Makes a picture of people by number; `shot` makes another one of the same."""
+    return photo
+
+
+@pytest.fixture
+def pictures():
+    """Makes the pictures of an enrolment."""
+    return lambda *images: [Picture(f"{n}.jpg", image) for n, image in enumerate(images)]

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from index.exact import ExactIndex
+from lookalike import roster as rosters_module
+from lookalike.domain import Embeddings
+from lookalike.roster import Roster
+
+
+@pytest.fixture
+def many(house, admin, shoot, pictures, monkeypatch):
+    """A collection of 30 people, large enough for a snapshot here."""
+    monkeypatch.setattr(rosters_module, "SNAPSHOT_FROM", 10)
+    house.gallery.create_collection(admin, "staff")
+    for who in range(30):
+        house.gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who), shoot(who, shot=1)))
+    return house.records.collection("staff")
+
+
+def restored(house, collection, snapshot):
+    roster = Roster(collection, ExactIndex(collection.space), house.records)
+    roster.load(snapshot)
+    return roster
+
+
+def same(one, other):
+    (labels_a, vectors_a), (labels_b, vectors_b) = one.index.dump(), other.index.dump()
+    return (
+        np.array_equal(labels_a, labels_b)
+        and np.allclose(vectors_a, vectors_b)
+        and all(one.owner(n) == other.owner(n) for n in labels_a.tolist())
+    )
+
+
+def test_a_snapshot_gives_the_same_roster_as_the_records(house, many):
+    live = house.rosters.of(many)
+    assert same(restored(house, many, b"".join(live.chunks())), restored(house, many, None))
+
+
+@pytest.mark.parametrize("damage", [lambda s: s[:-1], lambda s: b"X" + s[1:], lambda s: s + b"\x00", lambda s: b""])
+def test_a_snapshot_that_does_not_fit_is_left_and_the_records_are_read(house, many, damage):
+    snapshot = b"".join(house.rosters.of(many).chunks())
+    assert same(restored(house, many, damage(snapshot)), restored(house, many, None))
+
+
+def test_an_old_snapshot_brings_nobody_back(open_house, house, admin, many):
+    house.rosters.save_snapshots(at_least=0)
+    kept = house.rosters._snapshots.load(many)
+    assert kept is not None
+    house.gallery.erase_subject(admin, "staff", "p3")
+    house.rosters._snapshots.save(many, [kept])
+    later = open_house()
+    roster = later.rosters.of(many)
+    assert len(roster) == 29
+    assert roster.samples == 58
+
+
+def test_an_erasure_drops_the_snapshot_at_once(house, admin, many):
+    house.rosters.save_snapshots(at_least=0)
+    house.gallery.erase_subject(admin, "staff", "p3")
+    assert house.rosters._snapshots.load(many) is None
+
+
+def test_a_snapshot_from_the_future_is_not_believed(house, many):
+    live = house.rosters.of(many)
+    true_seq = live.seq
+    live.seq = true_seq + 100
+    ahead = b"".join(live.chunks())
+    live.seq = true_seq
+    assert restored(house, many, ahead).seq == true_seq
+
+
+def test_ranking_widens_until_it_has_enough_subjects(house, admin, shoot, pictures):
+    house.gallery.create_collection(admin, "crowd")
+    house.gallery.enrol(admin, "crowd", "often", pictures(*(shoot(1, shot=n) for n in range(60))))
+    for who in (2, 3):
+        house.gallery.enrol(admin, "crowd", f"p{who}", pictures(shoot(who)))
+    roster = house.rosters.of(house.records.collection("crowd"))
+    query = house.records.samples(roster.collection, house.records.subject(roster.collection, "often"))[0].vector
+    ranked = roster.rank(Embeddings(roster.collection.space, query[None, :]), 3)[0]
+    assert len(ranked) == 3
+    assert ranked[0].similarity == max(r.similarity for r in ranked)
