@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from embedder.detect import (
+    COARSE_SIDE,
     FINE_SIDE,
     SIDES,
     YuNetDetector,
@@ -147,6 +148,20 @@ def test_boxes_follow_the_scale_of_the_picture(detector: YuNetDetector, photos: 
         assert abs(scaled.box.x / scale - plain.box.x) < 0.3 * plain.box.width
         assert abs(scaled.box.height / scale - plain.box.height) < 0.3 * plain.box.height
     assert np.median(moved) < 0.2
+
+
+def test_a_small_face_of_a_large_picture_gets_points_from_its_own_pixels(
+    detector: YuNetDetector, photos: list[Pixels]
+) -> None:
+    coarse_error, error = [], []
+    for photo in photos[:20]:
+        wall = np.full((1800, 2400, 3), 90, np.uint8)
+        wall[500:750, 900:1150] = photo
+        expected = np.add(detector(photo)[0].landmarks, (900, 500))
+        coarse = max(detector._look(wall, COARSE_SIDE / 2400), key=lambda row: row[2] * row[3])
+        error.append(np.abs(np.array(detector(wall)[0].landmarks) - expected).mean())
+        coarse_error.append(np.abs(coarse[4:14].reshape(5, 2) - expected).mean())
+    assert np.median(error) < 0.7 * np.median(coarse_error)
 
 
 def test_a_collage_of_sixty_gives_sixty_faces_largest_first(detector: YuNetDetector, photos: list[Pixels]) -> None:
