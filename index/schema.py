@@ -67,20 +67,20 @@ CREATE TABLE changes (
 CREATE TABLE calibrations (
     collection_id TEXT PRIMARY KEY REFERENCES collections (id) ON DELETE CASCADE,
     payload       BLOB NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE api_keys (
     id      TEXT PRIMARY KEY,
     lookup  BLOB NOT NULL UNIQUE,
     payload BLOB NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotent (
     lookup BLOB PRIMARY KEY,
     digest BLOB NOT NULL,
     answer BLOB NOT NULL,
     at     REAL NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotent_by_age ON idempotent (at);
 
 CREATE TABLE audit (

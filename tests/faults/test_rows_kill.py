@@ -1,0 +1,94 @@
+"""kill -9 of a process that writes, at random moments; LOOKALIKE_KILLS says how many times (10 if not set)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+from index.sqlite_rows import SqliteRows
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
+
+WRITER = """
+import os, sys, threading
+from pathlib import Path
+from index.sqlite_rows import SqliteRows
+from lookalike.ports import CollectionRow, SubjectRow
+
+rows, run = SqliteRows(Path(sys.argv[1])), sys.argv[2]
+
+def enrol(worker):
+    for i in range(100_000):
+        name = f"{run}-{worker}-{i}"
+        def work(tx):
+            tx.put_subject(SubjectRow(name, "c1", name.encode(), b"wrapped", b"sealed", 1.0, 1.0))
+            for j in range(2):
+                tx.add_sample(f"{name}-{j}", "c1", name, b"v" * 600, 1.0, {"crop": b"c" * 3000})
+        rows.write(work)
+        os.write(1, (name + "\\n").encode())
+        if i % 3 == 2:
+            gone = f"{run}-{worker}-{i - 1}"
+            rows.write(lambda tx: tx.delete_subject(gone))
+            os.write(1, ("-" + gone + "\\n").encode())
+
+rows.write(lambda tx: tx.put_collection(CollectionRow("c1", b"c", b"w", b"p", 1.0)))
+threads = [threading.Thread(target=enrol, args=(worker,), daemon=True) for worker in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def acknowledged_until_killed(path: Path, run: int, enough: int) -> list[str]:
+    """What a writer said is done, until it was killed at about the `enough`-th thing."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(run)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        if line.endswith("\n"):
+            lines.append(line.strip())
+        if len(lines) == enough:
+            threading.Timer(random.uniform(0, 0.02), os.kill, (process.pid, signal.SIGKILL)).start()
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    return lines
+
+
+def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing_that_it_acknowledged(tmp_path):
+    path = tmp_path / "data" / "records.db"
+    expected: set[str] = set()
+    erased: set[str] = set()
+    for run in range(KILLS):
+        for line in acknowledged_until_killed(path, run, random.randint(1, 60)):
+            if line.startswith("-"):
+                erased.add(line[1:])
+            else:
+                expected.add(line)
+
+        rows = SqliteRows(path)
+        subjects = Counter(row.key for row in rows.read().subjects_page("c1", "", 1_000_000))
+        samples = Counter(row.subject_key for row in rows.read().samples_page("c1", 0, 1_000_000))
+        numbers = [row.number for row in rows.read().samples_page("c1", 0, 1_000_000)]
+        counts = rows.read().count("c1")
+        steps = [step.seq for step in rows.read().changes(0, 1_000_000)]
+        rows.close()
+
+        # An erasure may be done without having been acknowledged any more: the one after every third enrolment.
+        maybe_erased = {name for name in expected if int(name.rsplit("-", 1)[1]) % 3 == 1}
+        assert expected - maybe_erased <= set(subjects)
+        assert not erased & set(subjects)
+        assert set(subjects.values()) <= {1}
+        assert all(samples[key] == 2 for key in subjects), "an enrolment stands half done"
+        assert set(samples) == set(subjects)
+        assert len(numbers) == len(set(numbers))
+        assert counts == (len(subjects), len(numbers))
+        assert steps == list(range(1, len(steps) + 1))
+    assert len(expected) >= KILLS
