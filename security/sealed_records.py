@@ -6,7 +6,6 @@ the subject has changed hands by then the write is prepared again; nothing is op
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +35,8 @@ from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow
 from security.audit import SealedAuditLog
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
+from security.erasure import Erasure
 from security.keys import KeyRing
-from security.receipts import make_receipt
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -67,6 +66,7 @@ class SealedRecords:
         self._clock = clock
         self._sealer = RowSealer(keyring)
         self._cursors = Cursors(keyring)
+        self._erasure = Erasure(rows, keyring, audit)
 
     # ---------------------------------------------------------------------------------------- collections
 
@@ -117,11 +117,11 @@ class SealedRecords:
                 "subjects": subjects,
                 "samples": samples,
             }
-            return self._receipt(rows, entry, facts)
+            return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(delete)
         self._keyring.forget_collection(collection.id)
-        self._rows.scrub()
+        self._erasure.scrub()
         return receipt
 
     def count(self, collection: Collection) -> tuple[int, int]:
@@ -200,26 +200,10 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
-            return self._receipt(rows, entry, facts)
+            return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(erase)
-        self._rows.scrub()
-        return receipt
-
-    def _receipt(self, rows: RowWriter, entry: AuditEntry, facts: Mapping[str, str | int]) -> Receipt:
-        """Sign for what was destroyed, and put the receipt's digest on record with it."""
-        body = {
-            **facts,
-            "destroyed": ["key", "record", "vectors", "pictures"],
-            "at": self._clock(),
-            "by": entry.principal,
-            "request_id": entry.request_id,
-            "seq": rows.last_seq(),
-        }
-        receipt = make_receipt(self._keyring, body)
-        digest = hashlib.sha256(receipt.body.encode()).hexdigest()
-        details = {**entry.details, **{k: v for k, v in facts.items() if k != "kind"}, "receipt_sha256": digest}
-        self._audit.prepare(replace(entry, details=details))(rows)
+        self._erasure.scrub()
         return receipt
 
     def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
@@ -275,7 +259,7 @@ class SealedRecords:
             note(rows)
 
         self._rows.write(delete)
-        self._rows.scrub()
+        self._erasure.scrub()
 
     def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:
         reader = self._rows.read()

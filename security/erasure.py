@@ -1,0 +1,62 @@
+"""The end of an erasure: a signed receipt of what was destroyed, its digest on record, and a scrubbed log.
+
+Deleting a subject's row destroys its wrapped key, and with it all that was sealed under it, wherever copies lie. The
+store overwrites what it deletes; `scrub` also empties its write-ahead log, in which the old pages would stay a while.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lookalike.domain import AuditEntry, Receipt
+from lookalike.ports import Rows, RowWriter
+from security.audit import SealedAuditLog
+from security.keys import KeyRing
+from security.receipts import make_receipt
+
+DESTROYED = ("key", "record", "vectors", "pictures")
+_PATIENCE_S = 1.0
+_BETWEEN_SCRUBS_S = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class Erasure:
+    """Signs for erasures within their transaction, and scrubs after it."""
+
+    def __init__(self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog) -> None:
+        self._rows = rows
+        self._keyring = keyring
+        self._audit = audit
+
+    def sign(self, rows: RowWriter, entry: AuditEntry, facts: Mapping[str, str | int], at: float) -> Receipt:
+        """The receipt of what `rows` has just deleted; its digest goes into the audit entry.
+
+        facts: its kind, random ids and counts; at: seconds since 1970.
+        """
+        body = {
+            **facts,
+            "destroyed": list(DESTROYED),
+            "at": at,
+            "by": entry.principal,
+            "request_id": entry.request_id,
+            "seq": rows.last_seq(),
+        }
+        receipt = make_receipt(self._keyring, body)
+        digest = hashlib.sha256(receipt.body.encode()).hexdigest()
+        named = {name: value for name, value in facts.items() if name != "kind"}
+        self._audit.prepare(replace(entry, details={**entry.details, **named, "receipt_sha256": digest}))(rows)
+        return receipt
+
+    def scrub(self) -> None:
+        """Empty the write-ahead log; if readers stand in it, try again for about a second."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._rows.scrub():
+            if time.monotonic() >= deadline:
+                log.warning("what was erased stays in the write-ahead log until its next checkpoint")
+                return
+            time.sleep(_BETWEEN_SCRUBS_S)
