@@ -81,6 +81,16 @@ class FaceEmbedder:
             for face, crop, vector in zip(found, aligned, vectors, strict=True)
         ]
 
+    def enrollable(self, image: bytes) -> tuple[list[Face], EncodedFace | None]:
+        pixels = decode_image(image, self._limits)
+        crops = [(found, align_face(pixels, found.landmarks)) for found in self._detector(pixels)]
+        faces = [self._describe(pixels, found, crop) for found, crop in crops]
+        if not faces or faces[0].quality.reasons:
+            return faces, None
+        crop = crops[0][1]
+        vector = self._embed(crop[None], enrolment=True)[0]
+        return faces, EncodedFace(faces[0], vector, encode_jpeg(crop))
+
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         if not crops:
             return Embeddings(self._space, np.zeros((0, self._model.dimension), np.float32))

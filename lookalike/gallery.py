@@ -132,17 +132,12 @@ class Gallery(Register):
     def _enrollable(self, picture: Picture) -> tuple[EncodedFace, tuple[domain.Box, ...]]:
         """The largest face, if its quality allows, and the boxes of the others. Raises: _Refused."""
         try:
-            faces = self._encoder.detect(picture.data)
-            if not faces:
-                raise _Refused((FaceNotFound.code,))
-            if faces[0].quality.reasons:
-                raise _Refused(faces[0].quality.reasons)
-            found = self._encoder.encode(picture.data, largest_only=True, enrolment=True, crops=True)
+            faces, template = self._encoder.enrollable(picture.data)
         except InvalidInput as error:
             raise _Refused((error.code,)) from error
-        if not found:
-            raise _Refused((FaceNotFound.code,))
-        return found[0], tuple(face.box for face in faces[1:])
+        if template is None:
+            raise _Refused(faces[0].quality.reasons if faces else (FaceNotFound.code,))
+        return template, tuple(face.box for face in faces[1:])
 
     def _sample_id(self, idempotency_key: str | None, ordinal: int) -> str:
         if idempotency_key is None:

@@ -64,6 +64,14 @@ class FaceEncoder(Protocol):
         """
         ...
 
+    def enrollable(self, image: bytes) -> tuple[list[Face], EncodedFace | None]:
+        """All faces, largest first, and the largest one's template with its crop, in one pass.
+
+        The template is None where there is no face or where the largest one's quality has a reason against it.
+        Raises: as `detect`.
+        """
+        ...
+
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         """Embeddings of aligned crops as `encode` gave them: (N, D)."""
         ...

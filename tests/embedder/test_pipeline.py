@@ -129,3 +129,19 @@ def test_centring_subtracts_the_mean_and_is_another_space() -> None:
     with pytest.raises(SpaceMismatch):
         plain.space.require(centred.space)
     assert built(np.array([0.5, 0.0], np.float32)).space != centred.space
+
+
+def test_enrolling_gives_what_detect_and_encode_give_in_one_pass(encoder: FaceEmbedder, face_photo: bytes) -> None:
+    faces, template = encoder.enrollable(face_photo)
+    (encoded_alone,) = encoder.encode(face_photo, largest_only=True, enrolment=True, crops=True)
+    assert faces == encoder.detect(face_photo)
+    assert template is not None
+    assert template.crop == encoded_alone.crop
+    np.testing.assert_allclose(template.vector, encoded_alone.vector, atol=1e-5)
+
+
+def test_a_face_of_poor_quality_gets_no_template(encoder: FaceEmbedder, face_photo: bytes) -> None:
+    dark = encode_jpeg((decode_image(face_photo, ImageLimits()) * 0.15).astype(np.uint8))
+    faces, template = encoder.enrollable(dark)
+    assert template is None
+    assert not faces or faces[0].quality.reasons

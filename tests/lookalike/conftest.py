@@ -69,6 +69,10 @@ class ScriptedEncoder:
         ]
         return faces[:1] if largest_only else faces
 
+    def enrollable(self, image):
+        found = self.encode(image, crops=True)
+        return [f.face for f in found], found[0] if found and not found[0].face.quality.reasons else None
+
     def encode_crops(self, crops, *, enrolment=False):
         return Embeddings(self.space, np.zeros((0, DIMENSION), np.float32))
 
