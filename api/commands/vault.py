@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lookalike.domain import AuditEntry
 from lookalike.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ class Vault:
 
     def record(self, action: str, outcome: str = "ok") -> None:
         """One audit entry in the name of `local:UID`."""
+        from lookalike.domain import AuditEntry
+
         self.audit.append(AuditEntry(action, f"local:{os.getuid()}", outcome, f"local-{os.getpid()}"))
 
 

@@ -104,7 +104,7 @@ def test_the_command_enrols_folders_and_identifies_through_the_service(running, 
 
 def test_what_the_command_writes_beside_a_running_service_is_soon_seen_by_it(running, album: Path, portraits) -> None:
     installation, client = running
-    installation.json("collections", "create", "beside")
+    client.create_collection("beside")
     installation.json("enrol", "beside", album)
 
     deadline = time.monotonic() + DEADLINE_S
@@ -121,7 +121,7 @@ def test_a_person_erased_and_enrolled_again_from_the_same_folder_is_there_again(
     running, album: Path, portraits
 ) -> None:
     installation, client = running
-    installation.json("collections", "create", "return", remote=True)
+    client.create_collection("return")
     installation.json("enrol", "return", album, remote=True)
     installation.json("erase", "return", "Barack Obama", remote=True)
 
@@ -133,7 +133,7 @@ def test_a_person_erased_and_enrolled_again_from_the_same_folder_is_there_again(
 
 def test_a_manifest_gives_metadata_and_leaves_what_was_there(running, photos: Path, tmp_path: Path) -> None:
     installation, client = running
-    installation.json("collections", "create", "manifest", remote=True)
+    client.create_collection("manifest")
     consent = {"basis": "contract", "reference": "4711"}
     client.put_subject("manifest", "obama", metadata={"site": "old", "floor": "2"}, consent=consent)
     manifest = tmp_path / "people.csv"
@@ -148,10 +148,10 @@ def test_a_manifest_gives_metadata_and_leaves_what_was_there(running, photos: Pa
     assert "missing.jpg" in (tmp_path / "no.csv").read_text()
 
 
-def test_an_annotated_picture_is_left_where_it_was_asked_for(running, album: Path, photos: Path, tmp_path) -> None:
-    installation, _ = running
-    installation.json("collections", "create", "drawn", remote=True)
-    installation.json("enrol", "drawn", album, remote=True)
+def test_an_annotated_picture_is_left_where_it_was_asked_for(running, photos: Path, tmp_path) -> None:
+    installation, client = running
+    client.create_collection("drawn")
+    client.enrol("drawn", "Barack Obama", photos / "obama.jpg")
     out = tmp_path / "out" / "who.png"
 
     installation.json("identify", "drawn", photos / "obama3.jpg", "--annotate", out, remote=True)
@@ -160,10 +160,10 @@ def test_an_annotated_picture_is_left_where_it_was_asked_for(running, album: Pat
         assert drawn.size == plain.size
 
 
-def test_verify_and_compare_answer_in_json_and_in_words(running, album: Path, photos: Path) -> None:
-    installation, _ = running
-    installation.json("collections", "create", "asked", remote=True)
-    installation.json("enrol", "asked", album, remote=True)
+def test_verify_and_compare_answer_in_json_and_in_words(running, photos: Path) -> None:
+    installation, client = running
+    client.create_collection("asked")
+    client.enrol("asked", "Eileen Collins", photos / "astronaut.png")
 
     assert installation.json("verify", "asked", "Eileen Collins", photos / "astronaut.png", remote=True)["match"]
     words = installation.command("compare", photos / "obama.jpg", photos / "biden.jpg", remote=True)

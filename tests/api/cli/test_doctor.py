@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from api.commands import owners
+from api.commands.doctor import Finding, examine, shown_settings
+from lookalike.errors import BadSettings
+from lookalike.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, with no setting from outside."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def findings(**settings: object) -> dict[str, Finding]:
+    return {finding.check: finding for finding in examine(Settings(port=0, **settings))}
+
+
+def test_a_machine_before_its_first_start_is_sound_and_untouched(folder: Path) -> None:
+    found = findings(data=folder / "data")
+
+    assert {finding.state for finding in found.values()} <= {"ok", "note"}
+    assert not (folder / "data").exists()
+
+
+def test_a_root_key_inside_the_data_folder_is_noted_and_one_outside_is_fine(folder: Path) -> None:
+    assert findings(data=folder / "data")["root key"].state == "note"
+    assert findings(data=folder / "data", keys=f"file:{folder}/elsewhere/root.key")["root key"].state == "ok"
+
+
+def test_a_data_folder_whose_root_key_is_missing_is_wrong(folder: Path) -> None:
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "records.db").touch()
+
+    assert findings(data=folder / "data")["root key"].state == "wrong"
+
+
+def test_a_data_folder_that_others_can_read_is_wrong(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data").chmod(0o755)
+
+    assert findings(data=folder / "data")["data folder"].state == "wrong"
+
+
+@pytest.mark.parametrize(("stated", "state"), [("1", "ok"), ("99", "wrong"), ('"x"', "wrong")])
+def test_the_format_of_the_data_folder_is_judged(folder: Path, stated: str, state: str) -> None:
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "format.json").write_text(f'{{"format": {stated}}}')
+
+    assert findings(data=folder / "data")["data format"].state == state
+
+
+def test_a_port_that_something_else_holds_is_wrong(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        found = {f.check: f for f in examine(Settings(data=folder / "data", port=port, answer_timeout_s=1))}
+
+    assert found["port"].state == "wrong"
+
+
+def test_a_secret_file_that_others_can_read_is_noted_and_a_missing_one_is_wrong(folder: Path) -> None:
+    key = folder / "admin.key"
+    key.write_text("k" * 40)
+    key.chmod(0o644)
+
+    assert findings(data=folder / "data", bootstrap_key_file=key)["secret files"].state == "note"
+    assert findings(data=folder / "data", bootstrap_key_file=folder / "gone")["secret files"].state == "wrong"
+
+
+def test_a_profile_of_a_later_version_is_wrong(folder: Path) -> None:
+    assert findings(data=folder / "data", profile="onprem")["profile"].state == "wrong"
+
+
+def test_settings_are_shown_by_the_names_that_set_them(folder: Path) -> None:
+    shown = shown_settings(Settings(data=folder, port=9443))
+
+    assert shown["LOOKALIKE_PORT"] == "9443"
+    assert set(shown) == {f"LOOKALIKE_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_our_five_packages_have_one_owner() -> None:
+    owners.require_own_packages()
+
+
+def test_a_package_that_another_distribution_overwrote_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = {name: ["lookalike"] for name in owners.PACKAGES} | {"index": ["lookalike", "index-thing"]}
+    monkeypatch.setattr(owners, "packages_distributions", lambda: claimed)
+
+    with pytest.raises(BadSettings, match="index belongs to index-thing, lookalike"):
+        owners.require_own_packages()
