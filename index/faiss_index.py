@@ -153,7 +153,8 @@ class FaissIndex:
         if allowed is not None:
             return _search_allowed(state, wanted, k, np.unique(label_array(allowed)))
         alive = len(state.main) - state.dead
-        return _search(state, state.live if state.dead else None, alive, *state.tail(), wanted, k)
+        live = state.live if state.dead else None
+        return _search(state, live, alive, state.tail_live[: state.used], wanted, k)
 
     def vectors(self, labels: Sequence[int]) -> Floats:
         """(N, D) in the order of `labels`. Raises: KeyError."""
@@ -195,20 +196,19 @@ def _fresh_state(main: Segment) -> _State:
 
 
 def _search(
-    state: _State,
-    live: Bitmap | None,
-    alive: int,
-    tail_labels: Labels,
-    tail_rows: Floats,
-    queries: Floats,
-    k: int,
+    state: _State, live: Bitmap | None, alive: int, in_tail: NDArray[np.bool_], queries: Floats, k: int
 ) -> list[list[Neighbour]]:
-    """Search the segment's live rows, of which there are `alive`, and these rows of the tail."""
+    """Search the segment's live rows, of which there are `alive`, and the slots of the tail marked in `in_tail`."""
     in_main = state.main.nearest(queries, k, live, alive)
-    in_tail = queries @ tail_rows.T
+    tail_labels = state.tail_labels[: state.used][in_tail]
+    tail_similarities = (queries @ state.tail_rows[: state.used].T)[:, in_tail]
     return [
-        ranked(np.concatenate([state.main.labels[positions], tail_labels]), np.concatenate([similarities, tail]), k)
-        for (positions, similarities), tail in zip(in_main, in_tail, strict=True)
+        ranked(
+            np.concatenate([state.main.labels[positions], tail_labels]),
+            np.concatenate([similarities, in_tail_too]),
+            k,
+        )
+        for (positions, similarities), in_tail_too in zip(in_main, tail_similarities, strict=True)
     ]
 
 
@@ -216,13 +216,11 @@ def _search_allowed(state: _State, queries: Floats, k: int, allowed: Labels) -> 
     """Search among the rows of these labels only, (N,) ascending: gathered when few, by a bitmap when many."""
     positions, found = state.in_main(allowed)
     positions = positions[found]
-    tail_labels, tail_rows = state.tail()
-    chosen = np.isin(tail_labels, allowed)
-    tail_labels, tail_rows = tail_labels[chosen], tail_rows[chosen]
+    in_tail = state.tail_live[: state.used] & np.isin(state.tail_labels[: state.used], allowed)
     if len(positions) <= max(SMALLEST_TAIL, len(state.main) // SELECTIVE_SHARE):
-        labels = np.concatenate([state.main.labels[positions], tail_labels])
-        rows = np.concatenate([state.main.rows[positions], tail_rows])
+        labels = np.concatenate([state.main.labels[positions], state.tail_labels[: state.used][in_tail]])
+        rows = np.concatenate([state.main.rows[positions], state.tail_rows[: state.used][in_tail]])
         return [ranked(labels, similarities, k) for similarities in queries @ rows.T]
     bitmap = np.zeros_like(state.live)
     np.bitwise_or.at(bitmap, positions >> 3, bit_of(positions))
-    return _search(state, bitmap, len(positions), tail_labels, tail_rows, queries, k)
+    return _search(state, bitmap, len(positions), in_tail, queries, k)
