@@ -39,12 +39,15 @@ class Edge:
     turns: Turns
 
 
-def _edge(request: Request) -> Edge:
+# Dependencies are coroutines, however little they do: FastAPI sends plain functions through a thread of their own.
+
+
+async def _edge(request: Request) -> Edge:
     edge: Edge = request.app.state.edge
     return edge
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
@@ -69,12 +72,12 @@ class Needs:
         self._refuse = refuse
 
     async def __call__(self, request: Request) -> None:
-        caller = _caller(request)
+        caller = await _caller(request)
         if self._held(caller, request.path_params.get("collection")):
             _require_text(request.scope.get("raw_path", b""))
-            strict_query(request)
+            await strict_query(request)
             return
-        edge = _edge(request)
+        edge = await _edge(request)
         await edge.pool.run(self._refuse, edge.services, caller, request.path_params)
         raise PermissionDenied(f"this needs the permission {self.permission.value!r}, which the credential lacks")
 
@@ -92,7 +95,7 @@ def _require_text(raw_path: bytes) -> None:
         raise InvalidInput("a path is UTF-8 text, percent-encoded") from None
 
 
-def metadata_filter(request: Request) -> dict[str, str]:
+async def metadata_filter(request: Request) -> dict[str, str]:
     """The query's `metadata.KEY=VALUE`, each value compared as text."""
     found = {}
     for name, value in request.query_params.multi_items():
@@ -106,7 +109,7 @@ def metadata_filter(request: Request) -> dict[str, str]:
 MetadataDep = Annotated[dict[str, str], Depends(metadata_filter)]
 
 
-def strict_query(request: Request) -> None:
+async def strict_query(request: Request) -> None:
     """Raises: InvalidInput for a parameter that the call does not know, or that is given twice."""
     names = [name for name, _ in request.query_params.multi_items()]
     if not names:

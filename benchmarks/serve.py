@@ -177,7 +177,7 @@ def load(pid: int, port: int, ca: Path | None, request: bytes, clients: int, sec
     found = Load(seconds)
     lock = threading.Lock()
     end = 0.0
-    gate = threading.Barrier(clients + 1)
+    gate = threading.Barrier(clients + 1, timeout=90)
 
     def client() -> None:
         with connected(port, ca) as connection:
