@@ -18,13 +18,13 @@ from embedder.images import ImageLimits
 from index.backends import index_factory
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
+from lookalike.calibration import Calibration
 from lookalike.domain import Grant, Principal
 from lookalike.errors import BadSettings, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import FaceEncoder, Records
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
-from lookalike.thresholds import Calibration
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.rbac import principal_for

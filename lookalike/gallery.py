@@ -22,6 +22,7 @@ from lookalike.answers import (
     Rejected,
     Verification,
 )
+from lookalike.calibration import Calibration
 from lookalike.domain import (
     Candidate,
     Collection,
@@ -45,7 +46,7 @@ from lookalike.errors import (
 from lookalike.ports import AuditLog, FaceEncoder, Records
 from lookalike.register import UNSET, Register
 from lookalike.roster import Ranked, Roster, Rosters, subject_is_valid
-from lookalike.thresholds import Calibration, recalibrate
+from lookalike.thresholds import recalibrate
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
