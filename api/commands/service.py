@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def demo(
     """Start the service, enrol people, identify other pictures of them and refuse strangers."""
     from api.demo import run_demo
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up as after Ctrl-C
     if not run_demo(people, photos, out, seed):
         typer.echo("lookalike: nobody was recognised, or no stranger was refused", err=True)
         raise typer.Exit(1)

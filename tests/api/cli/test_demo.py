@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +107,26 @@ def test_the_demo_fails_when_nobody_can_be_recognised(
     assert not run_demo(tmp_path / "people", None, tmp_path / "out", seed=1)
     assert "recognised" not in capsys.readouterr().out
     shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_stopped_leaves_no_service_and_no_folder(
+    portraits: dict[str, bytes], tmp_path: Path, number: int
+) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-P", "-m", "api.cli", "demo", "--photos", PHOTOS, "--out", tmp_path / "out"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in demo.stdout:
+        if line.startswith("service: "):
+            break
+    demo.send_signal(number)
+    demo.stdout.read()  # ends when the last process that holds it has ended, the service too
+    demo.stdout.close()
+
+    assert demo.wait(60) != 0
+    assert list(tmp_path.glob("lookalike-demo-*")) == []
