@@ -169,8 +169,11 @@ def _for_group(answered: Sequence[Answered]) -> list[Answered]:
 
 def _print_table(console: Console, answered: Sequence[Answered]) -> None:
     table = Table(header_style="bold")
-    for column in ("probe", "truth", "answer", "similarity", "fpir", "ms", ""):
-        table.add_column(column, justify="right" if column in ("similarity", "fpir", "ms") else "left", no_wrap=True)
+    for column in ("probe", "truth", "answer"):
+        table.add_column(column, no_wrap=True)  # names give way where the terminal is narrow, figures do not
+    for column, width in (("similarity", 10), ("fpir", 6), ("ms", 4)):
+        table.add_column(column, justify="right", no_wrap=True, min_width=width)
+    table.add_column("", no_wrap=True, min_width=len("stranger refused"))
     for one in answered:
         style = ("green" if one.answer else "yellow") if one.right else "bold red"
         table.add_row(
