@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas
+from api import schemas, schemas_service
 from api.credentials import Credentials
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
@@ -114,8 +114,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for _, model in inspect.getmembers(schemas, inspect.isclass)
-        if issubclass(model, schemas.Incoming) or model is schemas.Problem
+        for module in (schemas, schemas_service)
+        for _, model in inspect.getmembers(module, inspect.isclass)
+        if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]
     bodies: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in models]
     _, definitions = models_json_schema(bodies, ref_template="#/components/schemas/{model}")

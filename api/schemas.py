@@ -1,23 +1,22 @@
-"""The JSON that goes in and out, as design/contract.md names it; OpenAPI is made from these classes."""
+"""The JSON of collections, subjects and faces, in and out; OpenAPI is made from these classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.jobs import Job, JobState
 from lookalike import answers, domain
 from lookalike.domain import Keep, Kind
-from security.tokens import ApiKeyInfo, CreatedKey
 
 Metadata = dict[str, str]
 Text = Annotated[str, StringConstraints(max_length=1024)]
 
 
-def _none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """For fields that are left out rather than null."""
     return value is None
 
 
@@ -252,7 +251,7 @@ class EnrolledOut(BaseModel):
     filename: str
     box: BoxOut
     quality: QualityOut
-    conflict: ConflictOut | None = Field(default=None, exclude_if=_none)
+    conflict: ConflictOut | None = Field(default=None, exclude_if=is_none)
     other_faces: list[BoxOut]
 
     @classmethod
@@ -416,198 +415,3 @@ class ComparisonOut(BaseModel):
             face_b=FaceOut.of(found.face_b),
             request_id=request_id,
         )
-
-
-# --------------------------------------------------------------------------------------- jobs, keys, audit
-
-
-class ProgressOut(BaseModel):
-    done: int
-    total: int
-
-
-class JobErrorOut(BaseModel):
-    code: str
-    detail: str
-
-
-class JobOut(BaseModel):
-    id: str
-    kind: str
-    collection: str | None
-    state: JobState
-    progress: ProgressOut
-    created_at: str
-    error: JobErrorOut | None = Field(default=None, exclude_if=_none)
-    result: dict[str, object] | None = Field(default=None, exclude_if=_none)
-
-    @classmethod
-    def of(cls, job: Job) -> JobOut:
-        return cls(
-            id=job.id,
-            kind=job.kind,
-            collection=job.collection,
-            state=job.state,
-            progress=ProgressOut(done=job.done, total=job.total),
-            created_at=moment(job.created_at),
-            error=None if job.error is None else JobErrorOut(code=job.error[0], detail=job.error[1]),
-            result=None if job.result is None else dict(job.result),
-        )
-
-
-class JobList(BaseModel):
-    items: list[JobOut]
-    next_cursor: str | None = None
-
-
-def calibration_result(report: answers.CalibrationReport) -> Mapping[str, object]:
-    """What a calibration job ends with."""
-    return {
-        "subjects": report.subjects,
-        "pairs": report.pairs,
-        "dropped_pairs": report.dropped_pairs,
-        "before": ThresholdOut.of(report.before).model_dump(mode="json"),
-        "after": ThresholdOut.of(report.after).model_dump(mode="json"),
-    }
-
-
-class GrantFields(Incoming):
-    role: str
-    collection: str | None = None
-
-
-class NewApiKey(Incoming):
-    name: str
-    grants: Annotated[list[GrantFields], Field(min_length=1, max_length=256)]
-    expires_days: int | None = None
-    aws: bool = False
-
-
-class GrantOut(BaseModel):
-    role: str
-    collection: str | None
-
-
-class CreatedApiKey(BaseModel):
-    """The secrets are shown this once."""
-
-    id: str
-    key: str
-    access_key_id: str | None = Field(default=None, exclude_if=_none)
-    secret_access_key: str | None = Field(default=None, exclude_if=_none)
-
-    @classmethod
-    def of(cls, made: CreatedKey) -> CreatedApiKey:
-        return cls(
-            id=made.id,
-            key=made.key,
-            access_key_id=made.access_key_id,
-            secret_access_key=made.secret_access_key,
-        )
-
-
-class ApiKeyOut(BaseModel):
-    """A key without its secret."""
-
-    id: str
-    name: str
-    grants: list[GrantOut]
-    created_at: str
-    created_by: str
-    expires_at: str | None
-    access_key_id: str | None = Field(default=None, exclude_if=_none)
-
-    @classmethod
-    def of(cls, key: ApiKeyInfo) -> ApiKeyOut:
-        return cls(
-            id=key.id,
-            name=key.name,
-            grants=[GrantOut(role=grant.role, collection=grant.collection) for grant in key.grants],
-            created_at=moment(key.created_at),
-            created_by=key.created_by,
-            access_key_id=key.aws_access_key_id,
-            expires_at=None if key.expires_at is None else moment(key.expires_at),
-        )
-
-
-class ApiKeyList(BaseModel):
-    items: list[ApiKeyOut]
-    next_cursor: str | None = None
-
-
-class AuditEntryOut(BaseModel):
-    """outcome: "ok", "denied" or an error's code."""
-
-    seq: int
-    at: str
-    action: str
-    principal: str
-    outcome: str
-    request_id: str
-    collection: str | None
-    subject: str | None
-    details: dict[str, str | int | float | None]
-
-    @classmethod
-    def of(cls, entry: domain.AuditEntry) -> AuditEntryOut:
-        return cls(
-            seq=entry.seq,
-            at=moment(entry.at),
-            action=entry.action,
-            principal=entry.principal,
-            outcome=entry.outcome,
-            request_id=entry.request_id,
-            collection=entry.collection,
-            subject=entry.subject,
-            details=dict(entry.details),
-        )
-
-
-class AuditPage(BaseModel):
-    """Oldest first; ask again with next_cursor for what follows, null at the end."""
-
-    items: list[AuditEntryOut]
-    next_cursor: str | None
-
-
-# ------------------------------------------------------------------------------------------ the service
-
-
-class LimitsOut(BaseModel):
-    max_image_bytes: int
-    max_image_pixels: int
-    max_faces: int
-    max_images: int
-    max_request_bytes: int
-    max_queue: int
-    header_timeout_s: float
-    body_idle_timeout_s: float
-    body_min_bytes_per_s: int
-    answer_timeout_s: float
-    formats: list[str]
-
-
-class Health(BaseModel):
-    status: str
-
-
-class Readiness(BaseModel):
-    """Without a credential only the status is told."""
-
-    status: str
-    reason: str | None = Field(default=None, exclude_if=_none)
-    runtime: str | None = Field(default=None, exclude_if=_none)
-    model: str | None = Field(default=None, exclude_if=_none)
-
-
-class Problem(BaseModel):
-    """RFC 9457. code: a stable word, see docs/errors.md."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    errors: list[dict[str, str]] | None = Field(default=None, exclude_if=_none)
-    rejected: list[RejectedOut] | None = Field(default=None, exclude_if=_none)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from api.edge import CallerDep, EdgeDep, Needs, problems, read
-from api.schemas import AuditEntryOut, AuditPage
+from api.schemas_service import AuditEntryOut, AuditPage
 from lookalike.domain import Permission
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])

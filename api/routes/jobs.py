@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, respond, strict_query, write
 from api.idempotency import Answer
 from api.jobs import Job
-from api.schemas import JobList, JobOut
+from api.schemas_service import JobList, JobOut
 from lookalike.answers import Caller
 from lookalike.domain import Permission
 from lookalike.errors import JobNotFound, PermissionDenied

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, respond, takes_json
 from api.idempotency import Answer
-from api.schemas import ApiKeyList, ApiKeyOut, CreatedApiKey, NewApiKey
+from api.schemas_service import ApiKeyList, ApiKeyOut, CreatedApiKey, NewApiKey
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Permission
 from lookalike.errors import KeyNotFound

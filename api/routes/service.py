@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.edge import EdgeDep, answered, problems, respond
 from api.metrics import CONTENT_TYPE
-from api.schemas import Health, LimitsOut, Readiness
+from api.schemas_service import Health, LimitsOut, Readiness
 
 router = APIRouter(tags=["service"])
 

@@ -23,14 +23,7 @@ from api.edge import (
     write,
 )
 from api.idempotency import Answer, key_of, once
-from api.schemas import (
-    EnrolmentOut,
-    ReceiptOut,
-    SubjectList,
-    SubjectOut,
-    SubjectPut,
-    SubjectWithSamples,
-)
+from api.schemas import EnrolmentOut, ReceiptOut, SubjectList, SubjectOut, SubjectPut, SubjectWithSamples
 from lookalike.answers import Picture
 from lookalike.domain import Consent, Permission
 
