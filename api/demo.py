@@ -31,7 +31,7 @@ from lookalike.errors import StorageUnavailable
 COLLECTION: Final = "demo"
 START_S: Final = 120.0
 STOP_S: Final = 30.0
-WIDTH_OF_A_PIPE: Final = 120
+WIDTH_OF_A_PIPE: Final = 140
 IN_GROUP: Final = (3, 2)
 """Enrolled people and strangers in the group picture."""
 
