@@ -38,7 +38,7 @@ _GENTLEST_TAIL = 10.0
 def level(rate: Numbers | float) -> Numbers:
     """log(-log(1 - rate)), cut to LOWEST..HIGHEST. Rates in 0..1."""
     with np.errstate(divide="ignore"):
-        return np.clip(np.log(-np.log1p(-np.clip(rate, 0.0, 1.0))), LOWEST, HIGHEST)
+        return np.asarray(np.clip(np.log(-np.log1p(-np.clip(rate, 0.0, 1.0))), LOWEST, HIGHEST), np.float64)
 
 
 def rate(level: Numbers | float) -> Numbers:

@@ -31,8 +31,6 @@ from lookalike.impostors import (
     with_tail,
 )
 
-__all__ = ["MIN_SUBJECTS", "Calibration", "Recalibration", "learn", "recalibrate"]
-
 MIN_SUBJECTS = 20
 """Fewer subjects than this say nothing of a collection."""
 
@@ -80,9 +78,8 @@ def learn(
     tables = levels_by_size(impostors, sizes, bootstrap_weights(impostors.people, resamples, seed))
     tables = with_tail(tables, _tail_start(impostors, end), end)
     facts = {"people": impostors.people, "pairs": pairs, "left_out": pairs - impostors.pairs}
-    return Calibration(
-        sizes, _ordered(tables[0], *_interval(tables[1:])), float(GRID[end]), "model", dict(provenance or {}) | facts
-    )
+    levels = _ordered(tables[0], *_interval(tables[0], tables[1:]))
+    return Calibration(sizes, levels, float(GRID[end]), "model", dict(provenance or {}) | facts)
 
 
 def recalibrate(model: Calibration, vectors: Floats, owners: Sequence[str], *, seed: int = 1) -> Recalibration:
@@ -126,11 +123,11 @@ def _overlaid(model: Calibration, impostors: Impostors, rarest: float, seed: int
         for weights in bootstrap_weights(impostors.people, 100, seed)
     ]
     estimate, below, above = (_moved(levels, *fits[0]) for levels in model.levels)
-    low, high = _interval(np.stack([_moved(model.levels[0], *fit) for fit in fits[1:]]))
+    low, high = _interval(estimate, np.stack([_moved(model.levels[0], *fit) for fit in fits[1:]]))
     return _ordered(
         estimate,
-        estimate - np.hypot(np.maximum(estimate - low, 0), estimate - below),
-        estimate + np.hypot(np.maximum(high - estimate, 0), above - estimate),
+        estimate - np.hypot(estimate - low, estimate - below),
+        estimate + np.hypot(high - estimate, above - estimate),
     )
 
 
@@ -183,10 +180,14 @@ def _own_rows(
 # ---------------------------------------------------------------------------------------------- tables
 
 
-def _interval(resampled: Numbers) -> tuple[Numbers, Numbers]:
-    """95 % of the resamples. (B, K, T) -> (K, T) twice."""
+def _interval(estimate: Numbers, resampled: Numbers) -> tuple[Numbers, Numbers]:
+    """95 % interval. (K, T), (B, K, T) -> (K, T) twice.
+
+    Each person stands on both sides of their pairs, as probe and as template, and resampling probes moves one side:
+    the mean over pairs is a U-statistic of order two, whose standard error is twice that of its rows (Hoeffding 1948).
+    """
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
-    return np.asarray(low, np.float64), np.asarray(high, np.float64)
+    return estimate - 2 * np.maximum(estimate - low, 0.0), estimate + 2 * np.maximum(high - estimate, 0.0)
 
 
 def _ordered(estimate: Numbers, low: Numbers, high: Numbers) -> Numbers:

@@ -1,0 +1,1 @@
+"""How well a model tells people apart: protocols read, scores measured, reports written."""
