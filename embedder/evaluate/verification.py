@@ -1,12 +1,12 @@
-"""One against one: how often two pictures of a person match, and two of different people wrongly do.
+"""One to one: accuracy by folds, equal error rate, and matches kept (TAR) at rates of false ones (FAR).
 
-Everything is computed from arrays of cosine similarities. Among all pairs of a set, scores are counted in cells of
-1e-4, so the set may be large; the rates at each cell's lower edge are exact. Terms are those of ISO/IEC 19795-1: FAR
-is the share of pairs of different people that score at or above a threshold, TAR that of pairs of one person.
+A rate at a threshold t counts the scores >= t. Curves over all pairs come from counts in bins of similarity that are
+`BIN` wide, so that hundreds of millions of pairs need no memory; folds are exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,129 +14,95 @@ from numpy.typing import NDArray
 
 from lookalike.domain import Floats, Labels
 
-Counts = NDArray[np.int64]
-Rates = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+Numbers = NDArray[np.float64]
 
-CELLS = 20_000
-EDGES: Rates = np.linspace(-1.0, 1.0, CELLS + 1)
-"""The lower edges of the cells, and 1."""
-
-WANTED_FARS = (1e-2, 1e-3, 1e-4, 1e-5)
-FEWEST_BEYOND = 10
-"""A FAR is stated only where at least so many pairs of different people lie beyond it."""
-
+BIN = 1e-4
+_BINS = round(2 / BIN) + 1
 _ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share of pairs judged rightly, each fold by the threshold best on the others. error: of the mean."""
+    """Mean over folds of the share judged rightly; error: its standard error; folds: each one's."""
 
     mean: float
     error: float
     folds: tuple[float, ...]
-    thresholds: tuple[float, ...]
+
+
+def accuracy_by_folds(scores: Numbers, same: NDArray[np.bool_], folds: Labels) -> Accuracy:
+    """Each fold judged by the threshold that is best on the others. scores, same, folds: (P,)."""
+    shares = []
+    for fold in np.unique(folds):
+        test = folds == fold
+        bar = best_threshold(scores[~test], same[~test])
+        shares.append(float(((scores[test] >= bar) == same[test]).mean()))
+    error = float(np.std(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
+    return Accuracy(float(np.mean(shares)), error, tuple(shares))
+
+
+def best_threshold(scores: Numbers, same: NDArray[np.bool_]) -> float:
+    """Half-way between two neighbouring scores, where most pairs are judged rightly."""
+    order = np.argsort(scores, kind="stable")
+    ranked, right = scores[order], same[order]
+    # With the bar below ranked[i], the i pairs under it are called different and the rest the same.
+    correct = np.concatenate([[0], np.cumsum(~right)]) + right.sum() - np.concatenate([[0], np.cumsum(right)])
+    possible = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])  # equal scores can't be parted
+    best = int(np.argmax(np.where(possible, correct, -1)))
+    if best == 0:
+        return float(ranked[0])
+    return float((ranked[best - 1] + ranked[best]) / 2) if best < len(ranked) else float(np.nextafter(ranked[-1], 2))
 
 
 @dataclass(frozen=True, slots=True)
-class TarAtFar:
-    """tar and threshold are None where too few pairs lie beyond this FAR to say."""
+class Curve:
+    """similarity: (B,) ascending; tar, far: (B,), shares of matching and of other pairs at it or above."""
 
-    far: float
-    tar: float | None
-    threshold: float | None
+    similarity: Numbers
+    tar: Numbers
+    far: Numbers
+    matching: int
+    others: int
 
+    def tar_at(self, far: float) -> float:
+        """The most matches kept with at most this share of false ones."""
+        allowed = np.flatnonzero(self.far <= far)
+        return float(self.tar[allowed[0]]) if len(allowed) else 0.0
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class PairCounts:
-    """Pairs by cell of similarity. genuine, impostor: (CELLS,) counts of pairs of one person, of different people."""
-
-    genuine: Counts
-    impostor: Counts
-
-    def __repr__(self) -> str:
-        return f"PairCounts({self.genuine.sum()} genuine, {self.impostor.sum()} impostor)"
-
-
-def accuracy_by_folds(scores: Floats, same: Flags, fold: Labels) -> Accuracy | None:
-    """(P,) similarities, whether each pair is one person, and its fold; None with fewer than two folds."""
-    folds = np.unique(fold)
-    if len(folds) < 2:
-        return None
-    found, thresholds = [], []
-    for each in folds:
-        inside = fold == each
-        threshold = best_threshold(scores[~inside], same[~inside])
-        thresholds.append(threshold)
-        found.append(float(np.mean((scores[inside] >= threshold) == same[inside])))
-    error = float(np.std(found, ddof=1) / np.sqrt(len(found)))
-    return Accuracy(float(np.mean(found)), error, tuple(found), tuple(thresholds))
+    def equal_error_rate(self) -> float:
+        """Where as many matches are lost as false ones are made, between two points of the curve."""
+        gap = self.far - (1 - self.tar)
+        after = int(np.flatnonzero(gap <= 0)[0])
+        if after == 0:
+            return float(self.far[0])
+        share = gap[after - 1] / (gap[after - 1] - gap[after])
+        return float(self.far[after - 1] + share * (self.far[after] - self.far[after - 1]))
 
 
-def best_threshold(scores: Floats, same: Flags) -> float:
-    """The similarity from which on calling pairs one person is right most often; midway between two scores."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, matched = scores[order].astype(np.float64), same[order]
-    # right[k]: pairs judged rightly when the k highest are called one person.
-    right = np.concatenate([[0], np.cumsum(np.where(matched, 1, -1))])
-    cut_here = np.concatenate([[True], ranked[1:] < ranked[:-1], [True]])
-    best = int(np.argmax(np.where(cut_here, right, -len(scores) - 1)))
-    bounds = np.concatenate([[1.0], ranked, [-1.0]])
-    return float((bounds[best] + bounds[best + 1]) / 2)
+def curve_over_all_pairs(probes: Floats, person: Labels) -> Curve:
+    """Every unordered pair of pictures, compared as `compare` does. (N, D) unit, (N,)."""
+    matching, others = np.zeros(_BINS, np.int64), np.zeros(_BINS, np.int64)
+    for start in range(0, len(probes), _ROWS):
+        block = probes[start : start + _ROWS]
+        scores = block @ probes[start:].T
+        bins = np.clip(np.floor((scores.astype(np.float64) + 1) / BIN), 0, _BINS - 1).astype(np.int64)
+        later = np.arange(scores.shape[1]) > np.arange(len(block))[:, None]
+        same = person[start : start + _ROWS, None] == person[None, start:]
+        matching += np.bincount(bins[later & same], minlength=_BINS)
+        others += np.bincount(bins[later & ~same], minlength=_BINS)
+    return _curve(matching, others)
 
 
-def count_all_pairs(templates: Floats, probes: Floats, person: Labels) -> PairCounts:
-    """Each picture's template with each later picture's probe. (N, D), (N, D) unit float32, (N,)."""
-    genuine, impostor = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64)
-    places = np.arange(len(person))
-    for start in range(0, len(person), _ROWS):
-        rows = slice(start, start + _ROWS)
-        cells = cells_of(templates[rows] @ probes[start:].T)
-        later = places[rows, None] < places[None, start:]
-        same = person[rows, None] == person[None, start:]
-        genuine += np.bincount(cells[later & same], minlength=CELLS)
-        impostor += np.bincount(cells[later & ~same], minlength=CELLS)
-    return PairCounts(genuine, impostor)
+def curve_over_pairs(scores: Sequence[float] | Numbers, same: NDArray[np.bool_]) -> Curve:
+    """A list of pairs. (P,) scores, (P,) whether they match."""
+    bins = np.clip(np.floor((np.asarray(scores, np.float64) + 1) / BIN), 0, _BINS - 1).astype(np.int64)
+    return _curve(np.bincount(bins[same], minlength=_BINS), np.bincount(bins[~same], minlength=_BINS))
 
 
-def cells_of(scores: Floats) -> Labels:
-    """The cell that each similarity lies in, 0 to CELLS - 1."""
-    # A hair is added so that a score printed as an edge lies in the cell above it despite float32.
-    cells = np.floor((scores.astype(np.float64) + 1.0) * (CELLS / 2) + 1e-3)
-    return np.asarray(np.clip(cells, 0, CELLS - 1), np.int64)
+def _curve(matching: Labels, others: Labels) -> Curve:
+    def share(counts: Labels) -> Numbers:
+        at_least = np.append(np.cumsum(counts[::-1])[::-1], 0)
+        return np.asarray(at_least / max(int(counts.sum()), 1), np.float64)
 
-
-def rates(counts: PairCounts) -> tuple[Rates, Rates]:
-    """(FAR, TAR) when a pair matches from each of EDGES on. -> (CELLS + 1,) twice, falling; NaN without pairs."""
-    return _share_from(counts.impostor), _share_from(counts.genuine)
-
-
-def tar_at_far(counts: PairCounts, wanted: tuple[float, ...] = WANTED_FARS) -> tuple[TarAtFar, ...]:
-    """The TAR at the lowest edge whose FAR is not above each of those wanted."""
-    far, tar = rates(counts)
-    impostors, genuine = int(counts.impostor.sum()), int(counts.genuine.sum())
-    answers = []
-    for limit in wanted:
-        if impostors * limit < FEWEST_BEYOND or not genuine:
-            answers.append(TarAtFar(limit, None, None))
-            continue
-        at = int(np.argmax(far <= limit))
-        answers.append(TarAtFar(limit, float(tar[at]), float(EDGES[at])))
-    return tuple(answers)
-
-
-def equal_error_rate(counts: PairCounts) -> float | None:
-    """The error where as many pairs of one person are missed as others match; None without pairs of both kinds."""
-    if not counts.impostor.sum() or not counts.genuine.sum():
-        return None
-    far, tar = rates(counts)
-    missed = 1.0 - tar
-    at = int(np.argmin(np.abs(far - missed)))
-    return float((far[at] + missed[at]) / 2)
-
-
-def _share_from(counts: Counts) -> Rates:
-    total = int(counts.sum())
-    beyond = np.append(np.cumsum(counts[::-1])[::-1], 0)
-    return beyond / total if total else np.full(len(beyond), np.nan)
+    similarity = np.append(np.arange(_BINS) * BIN - 1, np.inf)
+    return Curve(similarity, share(matching), share(others), int(matching.sum()), int(others.sum()))
