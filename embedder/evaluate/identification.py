@@ -131,7 +131,7 @@ def _at_most(hits: int, trials: int, chance: float) -> float:
                 - math.lgamma(trials - k + 1)
                 + k * math.log(chance)
                 + (trials - k) * math.log1p(-chance)
-            )  # fmt: skip
+            )
             for k in range(hits + 1)
         ),
     )

@@ -1,6 +1,6 @@
 """Learns a model's centre and calibration from a folder with a subfolder of pictures per person.
 
-    python -m embedder.evaluate.learn_calibration FOLDER [--model sface] [--models-dir DIR] [--cache FILE]
+    python -m embedder.evaluate.learn_calibration FOLDER [--model sface] [--models-dir DIR]
 
 Each person's first picture is their template and their last one the probe: every score is one that the service could
 give. The files are written where the packages read them.
@@ -51,13 +51,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="sface")
     parser.add_argument("--models-dir", type=Path, default=Path("build/models"))
-    parser.add_argument("--cache", type=Path)
     chosen = parser.parse_args()
     encoder = build_face_embedder(chosen.models_dir, embedder=chosen.model, centre=None)
     protocol = read_protocol(chosen.folder)
-    embedded = embed(
-        protocol.pictures, encoder, lambda done, total: print(f"{done} of {total}", file=sys.stderr), chosen.cache
-    )
+    embedded = embed(protocol.pictures, encoder, lambda done, total: print(f"{done} of {total}", file=sys.stderr))
     centre = learn_centre(embedded)
     calibration = learn(
         stranger_scores(embedded, centre),

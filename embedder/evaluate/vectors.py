@@ -1,13 +1,13 @@
 """Embeds a protocol's pictures: each as a probe and as an enrolment template, exactly as the service would.
 
-What cannot be read or shows no face is listed, not fatal. A cache, when asked for, holds vectors in the clear: it is
-for pictures that are public anyway, and is written for its owner's eyes only.
+What cannot be read or shows no face is listed, not fatal. Nothing is kept on disk: vectors of faces never lie there in
+the clear.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from lookalike.ports import FaceEncoder
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
-_BATCH = 200
+_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,24 +42,14 @@ class Embedded:
         return f"Embedded({len(self.place)} pictures, {len(self.left_out)} left out)"
 
 
-def embed(
-    pictures: Sequence[Picture], encoder: FaceEncoder, on_progress: Progress | None = None, cache: Path | None = None
-) -> Embedded:
-    """The largest face of each picture. cache: a file to begin from and to keep what was embedded in.
-
-    Raises: InvalidInput where no picture shows a face.
-    """
-    known = _read_cache(cache, encoder)
-    keys = [f"{p.person}/{p.path.name}/{p.path.stat().st_size}" for p in pictures]
-    missing = [i for i, key in enumerate(keys) if key not in known]
+def embed(pictures: Sequence[Picture], encoder: FaceEncoder, on_progress: Progress | None = None) -> Embedded:
+    """The largest face of each picture. Raises: InvalidInput where no picture shows a face."""
+    answers: list[Floats | str] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for batch in _batches(missing):
-            for i, answer in zip(batch, pool.map(lambda i: _one(pictures[i].path, encoder), batch), strict=True):
-                known[keys[i]] = answer
-            _write_cache(cache, encoder, known)
+        for start in range(0, len(pictures), _BATCH):
+            answers += pool.map(lambda p: _one(p.path, encoder), pictures[start : start + _BATCH])
             if on_progress is not None:
-                on_progress(len(pictures) - len(missing) + missing.index(batch[-1]) + 1, len(pictures))
-    answers = [known[key] for key in keys]
+                on_progress(len(answers), len(pictures))
     place = np.array([i for i, answer in enumerate(answers) if not isinstance(answer, str)], np.int64)
     if not len(place):
         raise InvalidInput("no picture shows a face")
@@ -85,43 +75,3 @@ def _one(path: Path, encoder: FaceEncoder) -> Floats | str:
     except LookalikeError as error:
         return error.code
     return np.stack([probe[0].vector, template[0].vector]) if probe and template else "face_not_found"
-
-
-def _batches(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]
-
-
-def _stamp(encoder: FaceEncoder) -> str:
-    space = encoder.space
-    return "\n".join((space.model, str(space.dimension), space.preprocessing, encoder.runtime))
-
-
-def _read_cache(cache: Path | None, encoder: FaceEncoder) -> dict[str, Floats | str]:
-    if cache is None or not cache.is_file():
-        return {}
-    with np.load(cache) as held:
-        if str(held["stamp"]) != _stamp(encoder):
-            return {}
-        found: dict[str, Floats | str] = dict(zip(held["keys"].tolist(), held["vectors"], strict=True))
-        return found | dict(zip(held["left_out"].tolist(), held["why"].tolist(), strict=True))
-
-
-def _write_cache(cache: Path | None, encoder: FaceEncoder, known: dict[str, Floats | str]) -> None:
-    if cache is None:
-        return
-    good = {key: answer for key, answer in known.items() if not isinstance(answer, str)}
-    bad = {key: answer for key, answer in known.items() if isinstance(answer, str)}
-    vectors = np.stack(list(good.values())) if good else np.zeros((0, 2, encoder.space.dimension), np.float32)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    part = cache.with_name(cache.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        np.savez(
-            file,
-            stamp=np.array(_stamp(encoder)),
-            keys=np.array(list(good), np.str_),
-            vectors=vectors,
-            left_out=np.array(list(bad), np.str_),
-            why=np.array(list(bad.values()), np.str_),
-        )
-    part.replace(cache)
