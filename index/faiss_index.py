@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from index.faiss_segment import Bitmap, Segment, bit_of, bits_at
+from index.faiss_segment import Bitmap, Segment, bitmap_of, bits_at, positions_in, without
 from index.row_rules import Positions, checked_queries, checked_rows, find, label_array, ranked
 from lookalike.domain import Embeddings, Floats, Labels, Space
 from lookalike.ports import Neighbour
 
-SMALLEST_TAIL, LARGEST_TAIL, TAIL_SHARE = 1024, 65536, 16
-"""The tail holds a sixteenth of the segment: a scan of it stays cheap, and merges stay rare."""
+SMALLEST_TAIL, LARGEST_TAIL, TAIL_SHARE = 1024, 16384, 16
+"""The tail holds up to a sixteenth of the segment: a scan of it stays cheap, and merges stay rare."""
 
 DEAD_SHARE = 5
 """A segment is rewritten once a fifth of it is gone."""
@@ -52,7 +52,7 @@ class _State:
 
     def in_main(self, labels: Labels) -> tuple[Positions, NDArray[np.bool_]]:
         """Positions of labels in the segment, and whether they are there and alive."""
-        positions, found = find(self.main.labels, labels)
+        positions, found = self.main.locate(labels)
         found[found] = bits_at(self.live, positions[found])
         return positions, found
 
@@ -60,7 +60,7 @@ class _State:
         """Live labels and rows of the segment, then of the tail."""
         if not self.dead:
             return (self.main.labels, self.main.rows, *self.tail())
-        alive = np.unpackbits(self.live, count=len(self.main), bitorder="little").view(np.bool_)
+        alive = positions_in(self.live, len(self.main))
         return (self.main.labels[alive], self.main.rows[alive], *self.tail())
 
 
@@ -101,7 +101,7 @@ class FaissIndex:
 
     def remove(self, labels: Iterable[int]) -> int:
         """Forget these labels at once; how many were there."""
-        gone = np.unique(label_array(labels))
+        gone = _ascending(label_array(labels))
         with self._writing:
             state, count = self._without(gone)
             self._state = state
@@ -115,8 +115,7 @@ class FaissIndex:
         positions, found = state.in_main(labels)
         live = state.live
         if found.any():
-            live = live.copy()
-            np.bitwise_and.at(live, positions[found] >> 3, ~bit_of(positions[found]))
+            live = without(live, positions[found])
         slots = [slot for label in labels.tolist() if (slot := self._slots.pop(label, None)) is not None]
         tail_live = state.tail_live
         if slots:
@@ -132,16 +131,8 @@ class FaissIndex:
     def _publish_merged(self, state: _State, labels: Labels, rows: Floats) -> None:
         """Swap in a new segment of all that is alive in `state` and of `labels`, which it lacks."""
         main_labels, main_rows, tail_labels, tail_rows = state.everything()
-        merged = np.concatenate([main_labels, tail_labels, labels])
-        target = np.empty(len(merged), dtype=np.int64)
-        order = np.argsort(merged, kind="stable")
-        target[order] = np.arange(len(merged))
-        together = np.empty((len(merged), self._space.dimension), dtype=np.float32)
-        start = 0
-        for part in (main_rows, tail_rows, rows):
-            together[target[start : start + len(part)]] = part
-            start += len(part)
-        self._state = _fresh_state(Segment(merged[order], together))
+        merged = _in_order([main_labels, tail_labels, labels], [main_rows, tail_rows, rows])
+        self._state = _fresh_state(Segment(*merged))
         self._slots = {}
 
     # --------------------------------------------------------------------------------------------- reading
@@ -151,7 +142,7 @@ class FaissIndex:
         wanted = checked_queries(self._space, queries, k)
         state = self._state
         if allowed is not None:
-            return _search_allowed(state, wanted, k, np.unique(label_array(allowed)))
+            return _search_allowed(state, wanted, k, _ascending(label_array(allowed)))
         alive = len(state.main) - state.dead
         live = state.live if state.dead else None
         return _search(state, live, alive, state.tail_live[: state.used], wanted, k)
@@ -175,9 +166,7 @@ class FaissIndex:
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows, labels ascending."""
         main_labels, main_rows, tail_labels, tail_rows = self._state.everything()
-        labels = np.concatenate([main_labels, tail_labels])
-        order = np.argsort(labels)
-        return labels[order], np.concatenate([main_rows, tail_rows])[order]
+        return _in_order([main_labels, tail_labels], [main_rows, tail_rows])
 
 
 def _fresh_state(main: Segment) -> _State:
@@ -216,11 +205,25 @@ def _search_allowed(state: _State, queries: Floats, k: int, allowed: Labels) -> 
     """Search among the rows of these labels only, (N,) ascending: gathered when few, by a bitmap when many."""
     positions, found = state.in_main(allowed)
     positions = positions[found]
-    in_tail = state.tail_live[: state.used] & np.isin(state.tail_labels[: state.used], allowed)
+    in_tail = state.tail_live[: state.used] & find(allowed, state.tail_labels[: state.used])[1]
     if len(positions) <= max(SMALLEST_TAIL, len(state.main) // SELECTIVE_SHARE):
         labels = np.concatenate([state.main.labels[positions], state.tail_labels[: state.used][in_tail]])
         rows = np.concatenate([state.main.rows[positions], state.tail_rows[: state.used][in_tail]])
         return [ranked(labels, similarities, k) for similarities in queries @ rows.T]
-    bitmap = np.zeros_like(state.live)
-    np.bitwise_or.at(bitmap, positions >> 3, bit_of(positions))
-    return _search(state, bitmap, len(positions), in_tail, queries, k)
+    chosen = np.zeros(len(state.main), dtype=np.bool_)
+    chosen[positions] = True
+    return _search(state, bitmap_of(chosen), len(positions), in_tail, queries, k)
+
+
+def _in_order(labels: list[Labels], rows: list[Floats]) -> tuple[Labels, Floats]:
+    """All labels ascending with their rows, as new arrays; a label occurs in one of the parts only."""
+    together = np.concatenate(labels)
+    if (np.diff(together) > 0).all():
+        return together, np.concatenate(rows)
+    order = np.argsort(together, kind="stable")
+    return together[order], np.concatenate(rows)[order]
+
+
+def _ascending(labels: Labels) -> Labels:
+    """The labels in order, each once."""
+    return labels if (np.diff(labels) > 0).all() else np.unique(labels)

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.row_rules import Positions
+from index.row_rules import Positions, find
 from lookalike.domain import Floats, Labels
 
 Bitmap = NDArray[np.uint8]
@@ -30,12 +30,16 @@ LOOKS = (64, 512)
 LOOK_SHARE = 8
 """Looking at more than an eighth of the rows one by one is dearer than a product with all of them."""
 
+DENSE_SPAN = 8
+"""Labels that fill at least an eighth of their span are looked up in a table."""
+
 MARGIN = 5.0
 """In standard deviations of the scan's error: one chance in 3 million for a row that stands right at the edge."""
 
 RANGE = 2.5
 """Codes cover the mean of a dimension plus and minus so many standard deviations."""
 
+_SAMPLE = 16384
 _BLOCK_BYTES = 32 * 2**20
 _mine = threading.local()
 
@@ -53,6 +57,7 @@ class Segment:
     def __init__(self, labels: Labels, rows: Floats) -> None:
         self.labels = labels
         self.rows = rows
+        self._places = _places(labels)
         self._codes: Any = None
         self._error = 0.0
         if len(labels) >= CODES_FROM:
@@ -60,6 +65,15 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def locate(self, labels: Labels) -> tuple[Positions, NDArray[np.bool_]]:
+        """Where these labels stand, and whether they are here at all, dead or alive: (N,), (N,)."""
+        if self._places is None:
+            return find(self.labels, labels)
+        offsets = labels - self.labels[0]
+        inside = (labels >= self.labels[0]) & (labels <= self.labels[-1])
+        positions: Positions = self._places[np.where(inside, offsets, 0)].astype(np.int64)
+        return positions, inside & (positions >= 0)
 
     def nearest(self, queries: Floats, k: int, live: Bitmap | None, alive: int) -> list[tuple[Positions, Floats]]:
         """For each query, positions and similarities of rows among which its k most similar live ones are.
@@ -108,6 +122,15 @@ class Segment:
         return answers
 
 
+def _places(labels: Labels) -> NDArray[np.int32] | None:
+    """The position of each label counted from the first, -1 where there is none; None if that would be mostly gaps."""
+    if not len(labels) or int(labels[-1]) - int(labels[0]) >= DENSE_SPAN * len(labels):
+        return None
+    places = np.full(int(labels[-1] - labels[0]) + 1, -1, dtype=np.int32)
+    places[labels - labels[0]] = np.arange(len(labels), dtype=np.int32)
+    return places
+
+
 def _encode(rows: Floats) -> tuple[Any, float]:
     """The four-bit codes of the rows, and the error to be expected of a similarity to one, as a standard deviation.
 
@@ -116,7 +139,8 @@ def _encode(rows: Floats) -> tuple[Any, float]:
     """
     one_thread()
     dimension = rows.shape[1]
-    middle, reach = rows.mean(axis=0), RANGE * rows.std(axis=0) + 1e-6
+    spread = rows[:: max(1, len(rows) // _SAMPLE)]
+    middle, reach = spread.mean(axis=0), RANGE * spread.std(axis=0) + 1e-6
     scalar = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(np.concatenate([middle - reach, 2 * reach]), scalar.sq.trained)
     scalar.is_trained = True
@@ -134,22 +158,40 @@ def _encode(rows: Floats) -> tuple[Any, float]:
     return codes, float(np.sqrt(np.square(off).sum(axis=1).mean() / dimension))
 
 
-def bit_of(positions: Positions) -> Bitmap:
-    """The bit of each row within its byte of a bitmap."""
-    return np.left_shift(np.uint8(1), (positions & 7).astype(np.uint8))
+def bitmap_of(chosen: NDArray[np.bool_]) -> Bitmap:
+    """(N,) booleans as a bitmap."""
+    return np.packbits(chosen, bitorder="little")
+
+
+def positions_in(bitmap: Bitmap, count: int) -> Positions:
+    """The positions among the first `count` whose bits are set, ascending."""
+    return np.flatnonzero(np.unpackbits(bitmap, count=count, bitorder="little"))
+
+
+def without(bitmap: Bitmap, positions: Positions) -> Bitmap:
+    """A copy of the bitmap with these bits cleared."""
+    cleared = bitmap.copy()
+    np.bitwise_and.at(cleared, positions >> 3, ~_bit(positions))
+    return cleared
 
 
 def bits_at(bitmap: Bitmap, positions: Positions) -> NDArray[np.bool_]:
     """Whether the bit of each row is set."""
-    found: NDArray[np.bool_] = np.bitwise_and(bitmap[positions >> 3], bit_of(positions)) != 0
+    found: NDArray[np.bool_] = np.bitwise_and(bitmap[positions >> 3], _bit(positions)) != 0
     return found
+
+
+def _bit(positions: Positions) -> Bitmap:
+    """The bit of each row within its byte of a bitmap."""
+    return np.left_shift(np.uint8(1), (positions & 7).astype(np.uint8))
 
 
 def _best(similarities: Floats, k: int, live: Bitmap | None) -> tuple[Positions, Floats]:
     """Positions and similarities of the k highest among live rows."""
-    positions = np.arange(len(similarities))
-    if live is not None:
-        positions = positions[bits_at(live, positions)]
+    if live is None:
+        positions = np.arange(len(similarities))
+    else:
+        positions = positions_in(live, len(similarities))
         similarities = similarities[positions]
     if len(positions) > k:
         chosen = np.argpartition(similarities, len(positions) - k)[len(positions) - k :]
