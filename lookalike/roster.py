@@ -139,6 +139,7 @@ class Roster:
         self.seq = newest
         for batch in self._records.stream_samples(self.collection):
             self._put(batch)
+        self.unsaved = self.samples
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over changes of this collection, in order; those seen already do no harm."""

@@ -55,6 +55,13 @@ def test_an_old_snapshot_brings_nobody_back(open_house, house, admin, many):
     assert roster.samples == 58
 
 
+def test_a_gallery_read_from_the_records_is_saved_for_the_next_start(open_house, many):
+    later = open_house()
+    later.rosters.load_all()
+    later.rosters.save_snapshots(at_least=1)
+    assert later.rosters._snapshots.load(many) is not None
+
+
 def test_an_erasure_drops_the_snapshot_at_once(house, admin, many):
     house.rosters.save_snapshots(at_least=0)
     house.gallery.erase_subject(admin, "staff", "p3")
