@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from api.commands import access, audit, certificates, collections, doctor, enrol, faces, jobs, service
+from api.commands import access, audit, certificates, collections, doctor, enrol, evaluate, faces, jobs, service
 from api.commands.output import complain, print_json
 
 FAILED = 1
@@ -28,8 +28,8 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     running = (service.serve, service.demo, doctor.doctor)
-    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate)
-    commands: tuple[Callable[..., None], ...] = (*running, *asking)
+    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands.output import JsonOption, complain, print_json
+from api.commands.output import JsonOption, complain, print_json, progress
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from api.client import Client
     from api.commands.enrolment import Outcome
     from api.commands.people import People
@@ -85,25 +81,11 @@ def _run(client: Client, collection: str, people: People, threads: int) -> Outco
             metadata=people.metadata,
             max_bytes=client.limits()["max_image_bytes"],
         )
-        with _progress(len(people.pictures)) as advance:
-            return enroller.run(people.pictures, threads, advance)
+        done, total = count(1), len(people.pictures)
+        with progress("enrolling") as show:
+            return enroller.run(people.pictures, threads, lambda: show(next(done), total))
     finally:
         journal.close()
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("enrolling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("enrolling", total=total)
-        yield lambda: bar.advance(task)
 
 
 def _write_rejected(path: Path, refused: list[tuple[str, str, str]]) -> None:

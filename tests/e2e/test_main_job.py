@@ -235,3 +235,18 @@ def test_a_service_prints_no_key_when_one_was_given_and_says_ready_once(running)
     installation, _ = running
 
     assert [line.split()[0] for line in installation.said] == ["ready"]
+
+
+def test_evaluate_measures_a_folder_of_people_and_leaves_a_report(running, photos: Path, tmp_path: Path) -> None:
+    installation, _ = running
+    for person, pictures in {"obama": ["obama.jpg", "obama2.jpg", "obama3.jpg"], "biden": ["biden.jpg"]}.items():
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for name in pictures:
+            (tmp_path / "people" / person / name).write_bytes((photos / name).read_bytes())
+
+    report = installation.json("evaluate", tmp_path / "people", "--out", tmp_path / "report")
+
+    measured = {(row["group"], row["measure"]): row["value"] for row in report["rows"]}
+    assert measured["pictures", "people"] == 2
+    assert measured["pictures", "with a face"] == 4
+    assert (tmp_path / "report" / "report.html").stat().st_size > 1_000
