@@ -62,6 +62,9 @@ class OpenVinoRuntime:
     def __init__(self, threads: int) -> None:
         import openvino
 
+        # This fills a C++ static at its first use. Were that in two threads' first inferences at once, one would wait
+        # for it holding Python's lock while the other waited for that lock: the whole process would stand still.
+        openvino.Type.f32.to_dtype()
         self._core = openvino.Core()
         self._threads = threads
         self.precision = "bf16" if has_amx_bf16() else "f32"

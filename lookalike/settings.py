@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     detector: str = "yunet"
     embedder: str = "sface"
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    workers: int = Field(0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores")
+    workers: int = Field(0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more")
 
     max_image_bytes: int = Field(20_000_000, ge=1_000)
     max_image_pixels: int = Field(25_000_000, ge=10_000)
