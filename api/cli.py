@@ -28,7 +28,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     running = (service.serve, service.demo, doctor.doctor)
-    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase)
+    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate)
     commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate)
     for command in commands:
         app.command()(command)
