@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from api.commands.output import JsonOption, print_json, print_table, progress
+from api.commands.output import JsonOption, complain, print_json, print_table, progress
 from api.commands.session import require_local
 
 
@@ -18,7 +18,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(file_okay=False, help="Where to write the report and its plots.")] = Path(
         "evaluation"
     ),
-    pictures: Annotated[
+    images: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="The folder of people that PAIRS speaks of.")
     ] = None,
     as_json: JsonOption = False,
@@ -30,7 +30,7 @@ def evaluate(
     settings = require_local("evaluate")
     prepare_folder(settings.data)
     with progress("embedding") as show:
-        report = measure(path, open_encoder(settings), out, show, pictures=pictures)
+        report = measure(path, open_encoder(settings), out, show, pictures=images)
     if as_json:
         print_json(report.to_dict())
         return
@@ -38,8 +38,8 @@ def evaluate(
     print_table(
         ("group", "measure", "value", "note"), [(row.group, row.measure, row.shown, row.note) for row in report.rows]
     )
-    if report.left_out:
-        print(f"{len(report.left_out)} pictures left out; the report lists them with the reasons")
+    for picture, reason in report.left_out:
+        complain(f"left out {picture}: {reason}")
     if report.note:
         print(report.note)
     for file in report.files:
