@@ -62,13 +62,25 @@ def _mtcnn(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:
 
 
 def _sface(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
-    batched = _batched(runtime.load(load_bundled(SFACE, cache_dir), "sface"))
+    return _sface_of(load_bundled(SFACE, cache_dir), "sface", "align=arcface112;rgb255", runtime, runtime.description)
+
+
+def _sface_int8(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    from embedder.quantise import load_sface_int8
+
+    model, ranges = load_sface_int8(cache_dir)
+    engine = runtime.description.split(" ", 1)[0]
+    return _sface_of(model, "sface-int8", f"align=arcface112;rgb255;int8={ranges}", runtime, f"{engine} int8")
+
+
+def _sface_of(model: bytes, name: str, preprocessing: str, runtime: Runtime, description: str) -> FaceModel:
+    batched = _batched(runtime.load(model, name))
 
     def embed(crops: Pixels) -> Floats:
         # SFace takes RGB from 0 to 255 and scales it itself.
         return batched(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32))
 
-    return FaceModel("sface", 128, "align=arcface112;rgb255", embed, runtime.description)
+    return FaceModel(name, 128, preprocessing, embed, description)
 
 
 def _onnx(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
@@ -121,6 +133,7 @@ def _batched(network: Network) -> Batcher:
 DETECTORS: dict[str, Callable[[Path, Runtime, int], Detector]] = {"yunet": _yunet, "mtcnn": _mtcnn}
 EMBEDDERS: dict[str, Callable[[Path, Runtime, str], FaceModel]] = {
     "sface": _sface,
+    "sface-int8": _sface_int8,
     "inception_resnet_v1": _inception_resnet_v1,
     "timm": _timm,
     "onnx": _onnx,

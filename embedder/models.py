@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,13 +55,22 @@ BUNDLED = {model.name: model for model in (SFACE, YUNET)}
 
 def load_bundled(model: BundledModel, cache_dir: Path) -> bytes:
     """The converted model's bytes, from the cache or converted now. Raises: BadModel."""
-    target = cache_dir / f"{model.name}-{model.sha256[:12]}-{CONVERSION}.onnx"
+
+    def convert() -> bytes:
+        from embedder.onnx_files import simplify  # a third of a second to import, and needed once in a cache's life
+
+        return simplify(read_source(model), model.free_dimensions)
+
+    return load_converted(f"{model.name}-{model.sha256[:12]}-{CONVERSION}", cache_dir, convert)
+
+
+def load_converted(name: str, cache_dir: Path, convert: Callable[[], bytes]) -> bytes:
+    """The bytes kept under this name, or `convert()` now and kept. name: says source and way of conversion."""
+    target = cache_dir / f"{name}.onnx"
     cached = _read_checked(target)
     if cached is not None:
         return cached
-    from embedder.onnx_files import simplify  # a third of a second to import, and needed once in a cache's life
-
-    converted = simplify(read_source(model), model.free_dimensions)
+    converted = convert()
     cache_dir.mkdir(parents=True, exist_ok=True)
     # The hash goes last: a kill between the two leaves a pair that does not match and is converted anew.
     write_atomically(target, converted)
