@@ -1,6 +1,6 @@
 """One to many, among strangers: who is found (rank-1), who is missed (FNIR) at a rate of false alarms (FPIR).
 
-Open set: each enrolled person has one picture in the gallery and their other pictures search it; strangers' pictures
+Open set: some of each enrolled person's pictures are in the gallery and their others search it; strangers' pictures
 search it too, and any candidate for them is a false alarm. A search misses when the best subject is the wrong one or
 scores no higher than the threshold.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.domain import Floats, Labels
+from lookalike.fusion import templates as fused_templates
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -47,28 +48,35 @@ class Estimate:
 def open_set(probes: Floats, templates: Floats, person: Labels, gallery: Labels, strangers: Labels) -> OpenSet:
     """Search a gallery. probes, templates: (N, D); person: (N,); gallery: rows enrolled; strangers: rows that search.
 
-    Mated searches are the other pictures of the enrolled.
+    Rows of one person in the gallery are fused as the service does. Mated searches are the others of the enrolled.
     """
+    names = [str(who) for who in person[gallery]]
+    enrolled, owners = fused_templates(templates[gallery], names)
+    owner = np.array(owners, np.int64)
     rest = np.setdiff1d(np.arange(len(person)), gallery)
-    mated = rest[np.isin(person[rest], person[gallery])]
-    best, who = _best(probes[mated], templates[gallery])
-    right = person[gallery][who] == person[mated]
-    stranger_best, _ = _best(probes[strangers], templates[gallery])
-    return OpenSet(len(gallery), best, right, person[mated], stranger_best, person[strangers])
+    mated = rest[np.isin(person[rest], owner)]
+    best, who = _best(probes[mated], enrolled)
+    stranger_best, _ = _best(probes[strangers], enrolled)
+    return OpenSet(len(owner), best, owner[who] == person[mated], person[mated], stranger_best, person[strangers])
 
 
-def split_people(person: Labels, seed: int = 1) -> tuple[Labels, Labels]:
-    """(gallery rows, strangers' rows): the first picture of all who have two; those with one are the strangers.
+def split_people(person: Labels, seed: int = 1, samples: int = 1) -> tuple[Labels, Labels]:
+    """(gallery rows, strangers' rows): those with two pictures are enrolled; those with one are the strangers.
 
-    Where those are fewer than a quarter of the people, a third of all people, drawn by chance, are strangers instead.
+    Enrolled are a person's first pictures, `samples` of them at most, and never the last one. Where people with one
+    picture are fewer than a quarter, a third of all people, drawn by chance, are strangers instead.
     """
-    people, first, pictures = np.unique(person, return_index=True, return_counts=True)
+    people, inverse, pictures = np.unique(person, return_inverse=True, return_counts=True)
     single = pictures == 1
     if single.sum() * 4 < len(people):
         drawn = np.random.default_rng(seed).permutation(len(people))[: max(1, len(people) // 3)]
         single = np.isin(np.arange(len(people)), drawn)
-    gallery = first[~single & (pictures > 1)]
-    return gallery, np.flatnonzero(np.isin(person, people[single]))
+    order = np.argsort(inverse, kind="stable")
+    starts = np.cumsum(pictures) - pictures
+    nth = np.empty(len(person), np.int64)
+    nth[order] = np.arange(len(person)) - np.repeat(starts, pictures)
+    enrolled = (nth < np.minimum(samples, pictures[inverse] - 1)) & ~single[inverse]
+    return np.flatnonzero(enrolled), np.flatnonzero(single[inverse])
 
 
 def rank_one(searches: OpenSet) -> float:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from embedder.evaluate.identification import OpenSet, fnir_at
+from embedder.evaluate.identification import OpenSet
+from embedder.evaluate.plots import draw
 from embedder.evaluate.verification import Curve
 
 NO_PLOTS = "The plots were left out: matplotlib is not installed (pip install 'lookalike[report]')."
@@ -22,18 +21,24 @@ NO_PLOTS = "The plots were left out: matplotlib is not installed (pip install 'l
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. kind: "rate", shown in per cent, or "count"; low, high: its 95 % interval."""
+    """One figure. value: None where the data cannot show it; low, high: its 95 % interval.
+
+    kind: "rate", shown in per cent, or "count"; note: what it rests on; meaning: what it says, in a sentence.
+    """
 
     group: str
     measure: str
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
     note: str = ""
     kind: str = "rate"
+    meaning: str = ""
 
     @property
     def shown(self) -> str:
+        if self.value is None:
+            return "n/a"
         if self.kind == "count":
             return f"{self.value:,.0f}"
         if self.low is None or self.high is None:
@@ -74,9 +79,8 @@ def write_report(
     curve: Curve,
     searches: OpenSet | None,
 ) -> Report:
-    """Write report.html, report.json and, with matplotlib, roc.png and det.png into a folder made for them."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    plots = _plot(out_dir, curve, searches)
+    """Write report.html, report.json and, with matplotlib, roc.png and det.png into a folder that exists."""
+    plots = draw(out_dir, curve, searches)
     files = (out_dir / "report.html", out_dir / "report.json", *plots)
     report = Report(title, model, tuple(rows), tuple(left_out), files, "" if plots else NO_PLOTS)
     files[0].write_text(_page(report, plots), "utf-8")
@@ -84,44 +88,12 @@ def write_report(
     return report
 
 
-# ---------------------------------------------------------------------------------------------- plots
-
-
-def _plot(out_dir: Path, curve: Curve, searches: OpenSet | None) -> tuple[Path, ...]:
-    """roc.png and det.png; nothing where matplotlib is absent."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return ()
-    keep = np.flatnonzero(np.diff(curve.far, prepend=2.0) != 0)
-    roc, det = out_dir / "roc.png", out_dir / "det.png"
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(np.maximum(curve.far[keep], 0.3 / max(curve.others, 1)), curve.tar[keep])
-    axes.set(xscale="log", xlabel="FAR: other pairs accepted", ylabel="TAR: matching pairs accepted", title="ROC")
-    axes.grid(alpha=0.3, which="both")
-    figure.savefig(roc, dpi=120)
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(curve.far[keep], 1 - curve.tar[keep], label="verification: FRR over FAR")
-    if searches is not None:
-        rates = np.geomspace(1 / len(searches.stranger_best), 0.5, 40)
-        axes.plot(rates, [fnir_at(searches, float(r)) for r in rates], label="identification: FNIR over FPIR")
-    axes.set(xscale="log", yscale="log", xlabel="false alarms", ylabel="misses", title="DET")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    figure.savefig(det, dpi=120)
-    return roc, det
-
-
 # ---------------------------------------------------------------------------------------------- the page
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
-table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #d8dee4;text-align:left}
+table{border-collapse:collapse;width:100%}
+td,th{padding:.3rem .6rem;vertical-align:top;border-bottom:1px solid #d8dee4;text-align:left}
 td.n{font-variant-numeric:tabular-nums;white-space:nowrap}small{color:#57606a}img{max-width:100%}
 """
 
@@ -130,17 +102,16 @@ def _page(report: Report, plots: Sequence[Path]) -> str:
     def cell(text: str) -> str:
         return html.escape(text)
 
-    table = "\n".join(
-        f'<tr><td>{cell(row.group)}</td><td>{cell(row.measure)}</td><td class="n">{cell(row.shown)}</td>'
-        f"<td><small>{cell(row.note)}</small></td></tr>"
-        for row in report.rows
-    )
+    explained: set[str] = set()
+    table = "\n".join(_table_row(row, explained) for row in report.rows)
     images = "\n".join(f'<p><img alt="{plot.stem.upper()} curve" src="{_inlined(plot)}"></p>' for plot in plots)
     left_out = "\n".join(f"<li>{cell(picture)}: {cell(reason)}</li>" for picture, reason in report.left_out)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Evaluation: {cell(report.title)}</title>
-<style>{_STYLE}</style></head><body><h1>{cell(report.title)}</h1><p>Model: {cell(report.model)}. Intervals are of 95 %.</p>
-<table><tr><th></th><th>measure</th><th>value</th><th></th></tr>
+<style>{_STYLE}</style></head>
+<body><h1>{cell(report.title)}</h1>
+<p>Model: {cell(report.model)}. Intervals are of 95 %.</p>
+<table><tr><th>what on</th><th>measure</th><th>value (interval)</th><th>note</th></tr>
 {table}
 </table>
 {images or f"<p>{cell(report.note)}</p>"}
@@ -149,6 +120,17 @@ def _page(report: Report, plots: Sequence[Path]) -> str:
 {left_out}
 </ul></body></html>
 """
+
+
+def _table_row(row: Row, explained: set[str]) -> str:
+    """A figure; what it means stands with the first of its kind. explained: added to."""
+    meaning = "" if row.meaning in explained else row.meaning
+    explained.add(meaning)
+    below = f"<br><small>{html.escape(meaning)}</small>" if meaning else ""
+    return (
+        f"<tr><td>{html.escape(row.group)}</td><td>{html.escape(row.measure)}{below}</td>"
+        f'<td class="n">{html.escape(row.shown)}</td><td><small>{html.escape(row.note)}</small></td></tr>'
+    )
 
 
 def _inlined(picture: Path) -> str:

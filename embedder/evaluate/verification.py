@@ -54,6 +54,39 @@ def best_threshold(scores: Numbers, same: NDArray[np.bool_]) -> float:
     return float((ranked[best - 1] + ranked[best]) / 2) if best < len(ranked) else float(np.nextafter(ranked[-1], 2))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnPairs:
+    """P pairs. first, second: rows of pictures; same: whether one person; fold: no person is in two of them."""
+
+    first: Labels
+    second: Labels
+    same: NDArray[np.bool_]
+    fold: Labels
+
+
+def draw_pairs(person: Labels, folds: int = 10, seed: int = 1) -> DrawnPairs | None:
+    """One pair of each person with two pictures, and as many of two people; None where each fold has none.
+
+    The same each time. Every fold holds three people with two pictures or more, so fewer people give fewer folds.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [np.flatnonzero(person == who) for who in rng.permutation(np.unique(person))]
+    rows.sort(key=lambda of_one: len(of_one) == 1)  # stable: those with two pictures are dealt first, evenly
+    folds = min(folds, sum(len(of_one) > 1 for of_one in rows) // 3)
+    if folds < 2:
+        return None
+    found: list[tuple[int, int, bool, int]] = []
+    for fold in range(folds):
+        people = rows[fold::folds]
+        matching = [rng.choice(of_one, 2, replace=False) for of_one in people if len(of_one) > 1]
+        found += [(int(a), int(b), True, fold) for a, b in matching]
+        for _ in matching:
+            one, other = rng.choice(len(people), 2, replace=False)
+            found.append((int(rng.choice(people[one])), int(rng.choice(people[other])), False, fold))
+    first, second, same, fold_of = zip(*found, strict=True)
+    return DrawnPairs(np.array(first), np.array(second), np.array(same, bool), np.array(fold_of))
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """similarity: (B,) ascending; tar, far: (B,), shares of matching and of other pairs at it or above."""
