@@ -7,6 +7,7 @@ fewer people are missed at the same rate of false alarms, at no cost (docs/adr/0
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 
 import numpy as np
@@ -14,11 +15,13 @@ import numpy as np
 from lookalike.domain import Floats
 from lookalike.errors import BadModel
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
 
 def bundled_centre(model: str) -> Floats | None:
     """(D,) float32, or None for a model without one. Raises: BadModel for a damaged file."""
     found = files("embedder") / "centres" / f"{model}.json"
-    if not found.is_file():
+    if not _PLAIN.fullmatch(model) or not found.is_file():
         return None
     try:
         centre = np.array(json.loads(found.read_text("utf-8"))["centre"], np.float32)

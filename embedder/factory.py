@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from embedder.batching import Batcher
+from embedder.centring import bundled_centre
 from embedder.detect import Detector, YuNetDetector
 from embedder.images import ImageLimits
 from embedder.manifests import Manifest, read_manifest
@@ -31,9 +33,9 @@ def build_face_embedder(
     limits: ImageLimits | None = None,
     *,
     max_faces: int = 100,
-    centre: Floats | None = None,
+    centre: Floats | Literal["bundled"] | None = "bundled",
 ) -> FaceEmbedder:
-    """A face embedder of named parts. cache_dir: where converted models are kept.
+    """A face embedder of named parts. cache_dir: where converted models are kept; centre: by default the model's own.
 
     Raises: ModelNotAvailable for an unknown name, BadModel for a file that is not the pinned one, BadSettings.
     """
@@ -43,11 +45,12 @@ def build_face_embedder(
             raise ModelNotAvailable(f"the model {name!r} is unknown; one of {', '.join(sorted(table))}")
     cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
     engine = open_runtime(runtime)
+    model = EMBEDDERS[model_name](cache_dir, engine, argument)
     return FaceEmbedder(
         DETECTORS[detector](cache_dir, engine, max_faces),
-        EMBEDDERS[model_name](cache_dir, engine, argument),
+        model,
         limits=limits,
-        centre=centre,
+        centre=bundled_centre(model.name) if isinstance(centre, str) else centre,
     )
 
 

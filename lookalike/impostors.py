@@ -137,16 +137,14 @@ def with_tail(levels: Numbers, start: int, end: int) -> Numbers:
 def implausible_from(impostors: Impostors, expected: Numbers) -> int | None:
     """The point from which most pairs can't be of different people, None where there is none.
 
-    expected: (T,), FMR by a model of the tail. Suspicious is where over twice the expected pairs are seen and chance
-    would do that less than once in a thousand times (Chernoff's bound for a Poisson count; a pair of templates is
-    counted from both sides). The same person enrolled under two names, or a twin, is then likelier.
+    expected: (T,), FMR by a model of the tail. From there on over twice the expected pairs are seen at each similarity,
+    and at the first chance would do that less than once in a thousand times (Chernoff's bound for a Poisson count; a
+    pair is counted from both sides). The same person enrolled under two names, or a twin, is then likelier.
     """
     seen = impostors.at_least.sum(axis=0) / 2
     due = np.maximum(expected * impostors.pairs / 2, 1e-12)
     surprise = np.where(seen > 0, seen * np.log(np.maximum(seen, 1e-12) / due), 0.0) - seen + due
-    suspicious = (seen > 2 * due) & (surprise > np.log(1000.0))
-    if not suspicious.any():
-        return None
-    last = np.flatnonzero(suspicious)[-1]
-    plain = np.flatnonzero(~suspicious[:last])
-    return int(plain[-1]) + 1 if len(plain) else None
+    too_many = (seen > 2 * due) | (seen == 0)
+    from_here_on = np.logical_and.accumulate(too_many[::-1])[::-1]
+    found = np.flatnonzero(from_here_on & (surprise > np.log(1000.0)) & (seen > 0))
+    return int(found[0]) if len(found) else None

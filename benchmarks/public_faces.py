@@ -1,0 +1,94 @@
+"""Vectors of the public pictures in ../shared, embedded once and kept under .cache/ for the benchmarks beside it.
+
+Only for pictures that anyone may see: what the service embeds never lies on disk in the clear.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from embedder.evaluate.protocol import Picture, read_protocol
+from embedder.evaluate.vectors import Embedded, embed
+from embedder.factory import build_face_embedder
+from embedder.pipeline import FaceEmbedder
+from lookalike.domain import Floats
+from lookalike.errors import LookalikeError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("LOOKALIKE_SHARED", ROOT.parent / "shared"))
+CACHE = ROOT / ".cache"
+
+
+def encoder(*, centred: bool = True) -> FaceEmbedder:
+    """SFace as the service has it; not centred, to try what centring is worth."""
+    return build_face_embedder(CACHE / "models", centre="bundled" if centred else None)
+
+
+def embedded(folder: Path, model: FaceEmbedder) -> Embedded:
+    """Every picture of a folder of people, as probe and as template."""
+    kept = _kept(folder, model, "pictures")
+    if not kept.is_file():
+        print(f"embedding the pictures of {folder.name}, once", file=sys.stderr)
+        found = embed(read_protocol(folder).pictures, model, _progress)
+        left_out = np.array([(Path(p).name, why) for p, why in found.left_out], np.str_).reshape(-1, 2)
+        fields = {"probes": found.probes, "templates": found.templates, "person": found.person, "place": found.place}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, left_out=left_out, **fields)
+    with np.load(kept) as held:
+        left_out = tuple((str(name), str(why)) for name, why in held["left_out"])
+        return Embedded(held["probes"], held["templates"], held["person"], held["place"], left_out)
+
+
+def spoiled_probes(
+    folder: Path, model: FaceEmbedder, places: np.ndarray, name: str, spoil: Callable[[bytes], bytes]
+) -> tuple[Floats, np.ndarray]:
+    """Probes of some pictures, spoiled first. -> (M, D) and the places in the folder of those that show a face."""
+    kept = _kept(folder, model, name)
+    if not kept.is_file():
+        print(f"embedding {name} pictures of {folder.name}, once", file=sys.stderr)
+        pictures = read_protocol(folder).pictures
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            vectors = list(pool.map(lambda place: _probe(model, pictures[place], spoil), places))
+        there = [i for i, vector in enumerate(vectors) if vector is not None]
+        np.savez(kept, vectors=np.stack([vectors[i] for i in there]), places=places[there])
+    with np.load(kept) as held:
+        return held["vectors"], held["places"]
+
+
+def machine(model: FaceEmbedder) -> dict[str, object]:
+    """Where figures come from."""
+    packages = {name: version(name) for name in ("openvino", "numpy", "opencv-python-headless")}
+    runtime = f"{model.space.model}, {model.runtime}"
+    return {"processor": _processor(), "python": platform.python_version(), "model": runtime, **packages}
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _probe(model: FaceEmbedder, picture: Picture, spoil: Callable[[bytes], bytes]) -> Floats | None:
+    try:
+        found = model.encode(spoil(picture.path.read_bytes()), largest_only=True)
+    except LookalikeError:
+        return None
+    return found[0].vector if found else None
+
+
+def _kept(folder: Path, model: FaceEmbedder, what: str) -> Path:
+    space = model.space
+    words = "-".join((folder.name, what, space.model, space.preprocessing, model.runtime))
+    return CACHE / ("".join(c if c.isalnum() or c == "-" else "_" for c in words) + ".npz")
+
+
+def _progress(done: int, total: int) -> None:
+    if done % 500 == 0:
+        print(f"{done} of {total}", file=sys.stderr)
