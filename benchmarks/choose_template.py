@@ -1,6 +1,6 @@
 """What to enrol: mirrored average and centring, and how to fuse several samples, chosen on people of faces/train.
 
-    python benchmarks/choose_template.py [--galleries 12] [--out bench-output/choose_template.json]
+    python benchmarks/choose_template.py [--embedder NAME] [--galleries 12] [--out bench-output/choose_template.json]
 
 Open set: half of the people of a folder are enrolled, the others are strangers; FNIR at FPIR 10 % and 1 %, mean over
 galleries drawn by chance, with the paired difference to the simplest way and its standard error. The centre always
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from public_faces import ROOT, SHARED, embedded, encoder, machine
+from public_faces import DEFAULT_EMBEDDER, ROOT, SHARED, embedded, encoder, machine
 
 from embedder.evaluate.identification import OpenSet, fnir_at, open_set
 from embedder.evaluate.vectors import Embedded
@@ -120,6 +120,7 @@ def tabulated(title: str, seen: dict[str, list[list[float]]], base: str) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     parser.add_argument("--galleries", type=int, default=12)
     parser.add_argument("--out", type=Path, default=ROOT / "bench-output" / "choose_template.json")
     chosen = parser.parse_args()
@@ -127,8 +128,8 @@ def main() -> None:
     if not train.is_dir():
         print("left out: ../shared/faces/train is not here (LOOKALIKE_SHARED names another folder)")
         return
-    model = encoder(centred=False)
-    faces = {folder: embedded(train / folder, model) for folder in FOLDERS}
+    model = encoder(chosen.embedder, centred=False)
+    faces = {folder: embedded(train / folder, model, aligned=folder == "celeba300") for folder in FOLDERS}
     centres = {folder: faces[folder].probes.mean(axis=0) for folder in FOLDERS}
     tables: dict[str, dict[str, object]] = {}
     for folder, other in (FOLDERS, FOLDERS[::-1]):

@@ -1,6 +1,6 @@
 """The promise: asked for a rate of false alarms, the service keeps it, for people whom it never saw.
 
-    python benchmarks/promise.py [--pictures FOLDER] [--galleries 40] [--out bench-output/promise.json]
+    python benchmarks/promise.py [--pictures FOLDER] [--embedder NAME] [--galleries 40] [--out FILE]
 
 Galleries of 50, 300 and 800 people, one picture each, are drawn from a folder of people (LFW View 1 DevTest in
 ../shared unless another is named); one picture of every other person searches it, and so do the other pictures of the
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from public_faces import ROOT, SHARED, embedded, encoder, machine, spoiled_probes
+from public_faces import DEFAULT_EMBEDDER, ROOT, SHARED, embedded, encoder, machine, spoiled_probes
 
 from embedder.evaluate.identification import exact_interval
 from embedder.evaluate.vectors import Embedded
@@ -158,15 +158,18 @@ def show(name: str, rows: list[dict[str, object]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, default=SHARED / "faces" / "eval" / "lfw_dev")
+    parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     parser.add_argument("--galleries", type=int, default=40)
     parser.add_argument("--out", type=Path, default=ROOT / "bench-output" / "promise.json")
     chosen = parser.parse_args()
     if not chosen.pictures.is_dir():
         print(f"left out: there are no pictures at {chosen.pictures.name} (LOOKALIKE_SHARED names another folder)")
         return 0
-    model = encoder()
+    model = encoder(chosen.embedder)
     faces = embedded(chosen.pictures, model)
-    shipped = Calibration.from_json((files("lookalike") / "calibrations" / "sface.json").read_text("utf-8"))
+    shipped = Calibration.from_json(
+        (files("lookalike") / "calibrations" / f"{chosen.embedder}.json").read_text("utf-8")
+    )
     people = len(np.unique(faces.person))
     sizes = [size for size in SIZES if size <= people // 2]
     drawn = {size: [draw(faces, size, seed) for seed in range(chosen.galleries)] for size in sizes}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -21,23 +21,26 @@ from embedder.factory import build_face_embedder
 from embedder.pipeline import FaceEmbedder
 from lookalike.domain import Floats
 from lookalike.errors import LookalikeError
+from lookalike.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LOOKALIKE_SHARED", ROOT.parent / "shared"))
 CACHE = ROOT / ".cache"
+DEFAULT_EMBEDDER: str = Settings.model_fields["embedder"].default
 
 
-def encoder(*, centred: bool = True) -> FaceEmbedder:
-    """SFace as the service has it; not centred, to try what centring is worth."""
-    return build_face_embedder(CACHE / "models", centre="bundled" if centred else None)
+def encoder(embedder: str = DEFAULT_EMBEDDER, *, centred: bool = True) -> FaceEmbedder:
+    """As the service has it; not centred, to try what centring is worth."""
+    return build_face_embedder(CACHE / "models", embedder=embedder, centre="bundled" if centred else None)
 
 
-def embedded(folder: Path, model: FaceEmbedder) -> Embedded:
-    """Every picture of a folder of people, as probe and as template."""
+def embedded(folder: Path, model: FaceEmbedder, *, aligned: bool = False) -> Embedded:
+    """Every picture of a folder of people, as probe and as template. aligned: they are crops, as an encoder makes."""
     kept = _kept(folder, model, "pictures")
     if not kept.is_file():
         print(f"embedding the pictures of {folder.name}, once", file=sys.stderr)
-        found = embed(read_protocol(folder).pictures, model, _progress)
+        pictures = read_protocol(folder).pictures
+        found = _crops(pictures, model) if aligned else embed(pictures, model, _progress)
         left_out = np.array([(Path(p).name, why) for p, why in found.left_out], np.str_).reshape(-1, 2)
         fields = {"probes": found.probes, "templates": found.templates, "person": found.person, "place": found.place}
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,15 @@ def machine(model: FaceEmbedder) -> dict[str, object]:
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _crops(pictures: Sequence[Picture], model: FaceEmbedder) -> Embedded:
+    files = [picture.path.read_bytes() for picture in pictures]
+    batches = [files[start : start + 64] for start in range(0, len(files), 64)]
+    probes = np.concatenate([model.encode_crops(batch).vectors for batch in batches])
+    templates = np.concatenate([model.encode_crops(batch, enrolment=True).vectors for batch in batches])
+    _, person = np.unique([picture.person for picture in pictures], return_inverse=True)
+    return Embedded(probes, templates, person.astype(np.int64), np.arange(len(files)), ())
 
 
 def _probe(model: FaceEmbedder, picture: Picture, spoil: Callable[[bytes], bytes]) -> Floats | None:
