@@ -21,6 +21,7 @@ from embedder.manifests import Manifest, read_manifest
 from embedder.models import SFACE, YUNET, load_bundled, read_pinned
 from embedder.pipeline import FaceEmbedder, FaceModel
 from embedder.runtime import Network, Runtime, available_threads, open_runtime
+from embedder.sface_int8 import load_sface_int8
 from lookalike.domain import Floats, Pixels
 from lookalike.errors import BadModel, ModelNotAvailable
 
@@ -29,7 +30,7 @@ def build_face_embedder(
     cache_dir: Path,
     runtime: str = "auto",
     detector: str = "yunet",
-    embedder: str = "sface",
+    embedder: str = "sface-int8",
     limits: ImageLimits | None = None,
     *,
     max_faces: int = 100,
@@ -69,8 +70,6 @@ def _sface(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
 
 
 def _sface_int8(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
-    from embedder.quantise import load_sface_int8
-
     model, ranges = load_sface_int8(cache_dir)
     engine = runtime.description.split(" ", 1)[0]
     return _sface_of(model, "sface-int8", f"align=arcface112;rgb255;int8={ranges}", runtime, f"{engine} int8")

@@ -15,24 +15,17 @@ The first convolution stays float32: it reads pixels, costs 3 % of the time, and
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from embedder.models import SFACE, load_bundled, load_converted
 from embedder.network_chain import Chain, Doubles, Layer, read_chain
 from lookalike.errors import BadModel
-
-QUANTISATION = "1"
-"""Part of the cached file's name and of the Space: change it whenever `quantise` gives another network."""
 
 SMOOTHING = 0.7
 """How much of the difference between channels goes into a dense layer's weights; chosen in docs/adr/0009."""
@@ -54,17 +47,6 @@ class Range:
 
     def divided(self, factors: Doubles) -> Range:
         return Range(self.low / factors, self.high / factors)
-
-
-def load_sface_int8(cache_dir: Path) -> tuple[bytes, str]:
-    """The int8 SFace, from the cache or made now, and what names its ranges and the way of quantising in a Space.
-
-    Raises: BadModel.
-    """
-    text = importlib.resources.files("embedder").joinpath("data/sface-int8-ranges.json").read_text("utf-8")
-    version = f"{hashlib.sha256(text.encode()).hexdigest()[:8]}-{QUANTISATION}"
-    name = f"sface-int8-{SFACE.sha256[:12]}-{version}"
-    return load_converted(name, cache_dir, lambda: quantise(load_bundled(SFACE, cache_dir), read_ranges(text))), version
 
 
 def read_ranges(text: str) -> dict[str, Range]:

@@ -51,9 +51,11 @@ class Settings(BaseSettings):
     profile: Profile = Profile.SINGLE
 
     detector: str = "yunet"
-    embedder: str = "sface"
+    embedder: str = "sface-int8"
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    workers: int = Field(0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more")
+    workers: int = Field(
+        0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
+    )
 
     max_image_bytes: int = Field(20_000_000, ge=1_000)
     max_image_pixels: int = Field(25_000_000, ge=10_000)

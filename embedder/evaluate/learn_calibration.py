@@ -49,7 +49,7 @@ def main() -> int:
     """Embed, learn and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="sface")
+    parser.add_argument("--model", default="sface-int8")
     parser.add_argument("--models-dir", type=Path, default=Path("build/models"))
     chosen = parser.parse_args()
     encoder = build_face_embedder(chosen.models_dir, embedder=chosen.model, centre=None)

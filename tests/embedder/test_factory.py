@@ -18,15 +18,15 @@ from tests.embedder.small_models import channel_means, write_manifest
 MEANS = channel_means().SerializeToString()
 
 
-def test_the_defaults_are_yunet_and_sface(model_cache: Path) -> None:
+def test_the_defaults_are_yunet_and_sface_in_int8(model_cache: Path) -> None:
     encoder = build_face_embedder(model_cache)
-    assert encoder.space.model == "sface"
+    assert encoder.space.model == "sface-int8"
     assert encoder.space.dimension == 128
     assert encoder.runtime.startswith("openvino ")
 
 
 def test_the_runtime_asked_for_is_the_one_in_use(model_cache: Path) -> None:
-    assert build_face_embedder(model_cache, runtime="onnxruntime").runtime == "onnxruntime f32"
+    assert build_face_embedder(model_cache, runtime="onnxruntime").runtime == "onnxruntime int8"
     with pytest.raises(BadSettings):
         build_face_embedder(model_cache, runtime="abacus")
 

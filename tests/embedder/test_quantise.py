@@ -17,10 +17,17 @@ from embedder.learn_ranges import learn_ranges
 from embedder.models import SFACE, load_bundled
 from embedder.network_chain import Chain, Layer, read_chain
 from embedder.pipeline import FaceEmbedder
-from embedder.quantise import Range, equalise, load_sface_int8, quantise, read_ranges
+from embedder.quantise import Range, equalise, quantise, read_ranges
 from embedder.runtime import open_runtime
+from embedder.sface_int8 import load_sface_int8
 from lookalike.domain import Floats, Pixels
 from lookalike.errors import BadModel
+
+
+@pytest.fixture(scope="module")
+def encoder(model_cache: Path) -> FaceEmbedder:
+    """SFace in float32."""
+    return build_face_embedder(model_cache, embedder="sface")
 
 
 @pytest.fixture(scope="module")
