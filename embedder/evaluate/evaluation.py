@@ -55,7 +55,7 @@ def evaluate(
     """
     protocol = read_protocol(path, pictures)
     out_dir.mkdir(parents=True, exist_ok=True)  # refused now rather than after the work
-    embedded = embed(protocol.pictures, encoder, on_progress)
+    embedded = embed(protocol.pictures, encoder, on_progress, central=protocol.central)
     measured = measure(protocol, embedded)
     absent = tuple((name, "absent") for name in protocol.absent)
     return write_report(
@@ -74,9 +74,10 @@ def measure(protocol: Protocol, embedded: Embedded) -> Measured:
     people, counts = np.unique(embedded.person, return_counts=True)
     if len(people) < 2 or counts.max() < 2:
         raise InvalidInput("at least two people, and two pictures of one of them, must show a face")
+    chosen = f"of several, the {'one nearest the centre' if protocol.central else 'largest'} counts"
     rows = [
         Row("pictures", "people", float(len(people)), kind="count"),
-        Row("pictures", "with a face", float(len(embedded.place)), kind="count"),
+        Row("pictures", "with a face", float(len(embedded.place)), kind="count", note=chosen),
         Row("pictures", "left out", float(len(embedded.left_out) + len(protocol.absent)), kind="count"),
     ]
     curve = curve_over_all_pairs(embedded.probes, embedded.person)

@@ -2,7 +2,8 @@
 
 A pairs file starts with N (N matched pairs, then N mismatched) or with `folds<TAB>N`, N of each per fold; a line is
 `name i j` or `name i other j`, and picture i of a name lies at `name/name_000i.jpg`
-(http://vis-www.cs.umass.edu/lfw/README.txt).
+(http://vis-www.cs.umass.edu/lfw/README.txt). Where such a picture shows several faces, the one at its centre is meant
+(Huang et al., Labeled Faces in the Wild, 2008).
 """
 
 from __future__ import annotations
@@ -36,12 +37,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """pictures: sorted by person, then file name; absent: pictures that pairs name and the folder lacks."""
+    """pictures: sorted by person, then file name; absent: pictures that pairs name and the folder lacks.
+
+    central: of several faces in a picture the one nearest its centre is meant, not the largest.
+    """
 
     name: str
     pictures: tuple[Picture, ...]
     pairs: tuple[Pair, ...] = ()
     absent: tuple[str, ...] = ()
+    central: bool = False
 
 
 def read_protocol(path: Path, pictures: Path | None = None) -> Protocol:
@@ -67,7 +72,7 @@ def read_protocol(path: Path, pictures: Path | None = None) -> Protocol:
             pairs.append(Pair(places[0], places[1], same, _fold(number, len(lines), folds, same)))
     if not pairs:
         raise InvalidInput("none of the pairs' pictures were found; name their folder")
-    return Protocol(path.stem, found, tuple(pairs), tuple(sorted(set(absent))))
+    return Protocol(path.stem, found, tuple(pairs), tuple(sorted(set(absent))), central=True)
 
 
 def _people(root: Path) -> Iterator[Picture]:
