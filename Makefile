@@ -15,7 +15,7 @@ $(BIN)/python:
 
 $(VENV)/serving: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "installing what serving needs (about half a minute)"
-	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --require-hashes --no-compile -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -51,7 +51,7 @@ format: $(VENV)/development  ## put the code into our format
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to bench-output/
-	@for b in embed search lfw promise serve; do \
+	@for b in embed int8 search lfw promise choose_template start serve; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 lock:  ## resolve the locks anew (needs uv)
