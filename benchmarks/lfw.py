@@ -1,6 +1,6 @@
 """Labelled Faces in the Wild, View 1 DevTest, through the whole pipeline: accuracy on pairs, and who is missed.
 
-    python benchmarks/lfw.py [--embedder sface] [--runtime auto] [--face central] [--draws 20] [--out lfw.json]
+    python benchmarks/lfw.py [--embedder NAME] [--runtime auto] [--face central] [--draws 20] [--out lfw.json]
 
 Pictures are LFW's own, 250×250 and unaligned, from $LOOKALIKE_SHARED or ../shared: faces/eval/lfw_dev. By LFW's own
 definition the person named is the one at the picture's centre; `--face largest` takes the largest face instead, as
@@ -167,10 +167,9 @@ def main() -> int:
     if not pairs.is_file():
         print(f"left out: {pairs.name} and its pictures are not here (LOOKALIKE_SHARED names another folder)")
         return 0
-    settings = read_settings().model_copy(
-        update={"data": ROOT / ".cache", "embedder": chosen.embedder, "runtime": chosen.runtime}
-    )
-    encoder = open_encoder(settings)
+    settings = read_settings()
+    parts = {"embedder": chosen.embedder or settings.embedder, "runtime": chosen.runtime}
+    encoder = open_encoder(settings.model_copy(update={"data": ROOT / ".cache", **parts}))
     protocol = read_protocol(pairs)
     started = time.process_time()
     embedded = embed(protocol.pictures, encoder, progress, central=chosen.face == "central")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.evaluate.identification import OpenSet, fnir_estimate, open_set, rank_one, split_people
+from embedder.evaluate.identification import OpenSet, exact_interval, fnir_estimate, open_set, rank_one, split_people
 from embedder.evaluate.protocol import Protocol, read_protocol
 from embedder.evaluate.report import Report, Row, write_report
 from embedder.evaluate.vectors import Embedded, Progress, embed
@@ -104,6 +104,8 @@ def _accuracy_row(protocol: Protocol, embedded: Embedded) -> Row:
     compared = embedded.probes[pairs.first] * embedded.probes[pairs.second]
     found = accuracy_by_folds(compared.sum(axis=1).astype(np.float64), pairs.same, pairs.fold)
     interval = (max(0.0, found.mean - 1.96 * found.error), min(1.0, found.mean + 1.96 * found.error))
+    if found.mean == 1.0:  # folds without a mistake do not differ, yet say no more than so many pairs can
+        interval = exact_interval(len(pairs.same), len(pairs.same))
     listed = f"of {len(protocol.pairs)} listed" if protocol.pairs else "drawn from the folder"
     note = f"{len(pairs.same)} pairs {listed}, {len(found.folds)} folds"
     return Row("pairs", name, found.mean, *interval, note=note, meaning=MEANINGS["accuracy"])

@@ -97,7 +97,10 @@ def fnir_at(searches: OpenSet, fpir: float) -> float:
 
 
 def fnir_estimate(searches: OpenSet, fpir: float, resamples: int = 300, seed: int = 1) -> Estimate:
-    """FNIR with an interval from resampling people, enrolled and strangers, the threshold found anew each time."""
+    """FNIR with an interval from resampling people, enrolled and strangers, the threshold found anew each time.
+
+    Where nobody was missed resampling shows nothing: then the upper bound is exact, for so many people.
+    """
     rng = np.random.default_rng(seed)
     mated, strangers = _rows_by_person(searches.mated_person), _rows_by_person(searches.stranger_person)
     found = []
@@ -106,7 +109,8 @@ def fnir_estimate(searches: OpenSet, fpir: float, resamples: int = 300, seed: in
         bar = threshold_at(searches.stranger_best[s], fpir)
         found.append(1.0 - float((searches.mated_right[m] & (searches.mated_best[m] > bar)).mean()))
     low, high = np.quantile(found, [0.025, 0.975])
-    return Estimate(fnir_at(searches, fpir), float(low), float(high))
+    value = fnir_at(searches, fpir)
+    return Estimate(value, float(low), float(high) if value > 0 else exact_interval(0, len(mated))[1])
 
 
 def exact_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

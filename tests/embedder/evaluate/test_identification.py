@@ -109,6 +109,17 @@ def test_the_interval_is_of_people_not_of_pictures() -> None:
     assert found.high >= 0.2
 
 
+def test_where_nobody_was_missed_the_interval_still_says_how_few_were_asked() -> None:
+    searches = OpenSet(
+        10, np.full(40, 0.9), np.ones(40, bool), np.repeat(np.arange(10), 4), np.zeros(30), np.arange(30)
+    )
+
+    found = fnir_estimate(searches, 0.1)
+
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 10), rel=1e-6)
+
+
 @pytest.mark.parametrize(("hits", "trials"), [(0, 20), (3, 40), (12, 1215), (20, 20)])
 def test_the_exact_interval_holds_the_share_whose_tails_are_a_fortieth(hits: int, trials: int) -> None:
     low, high = exact_interval(hits, trials)
