@@ -62,7 +62,7 @@ def main() -> int:
             "learned_from": protocol.name,
             "pictures": len(embedded.place),
             "scores": "first picture as template, last picture as probe",
-            "command": f"python -m embedder.evaluate.learn_calibration {protocol.name}",
+            "command": f"python -m embedder.evaluate.learn_calibration {protocol.name} --model {chosen.model}",
             "runtime": encoder.runtime,
         },
     )
