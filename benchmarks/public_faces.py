@@ -36,11 +36,12 @@ def encoder(embedder: str = DEFAULT_EMBEDDER, *, centred: bool = True) -> FaceEm
 
 def embedded(folder: Path, model: FaceEmbedder, *, aligned: bool = False) -> Embedded:
     """Every picture of a folder of people, as probe and as template. aligned: they are crops, as an encoder makes."""
-    kept = _kept(folder, model, "pictures")
+    central = folder.name.startswith("lfw")  # LFW names the person at the centre, who is not always the largest
+    kept = _kept(folder, model, "central" if central else "pictures")
     if not kept.is_file():
         print(f"embedding the pictures of {folder.name}, once", file=sys.stderr)
         pictures = read_protocol(folder).pictures
-        found = _crops(pictures, model) if aligned else embed(pictures, model, _progress)
+        found = _crops(pictures, model) if aligned else embed(pictures, model, _progress, central=central)
         left_out = np.array([(Path(p).name, why) for p, why in found.left_out], np.str_).reshape(-1, 2)
         fields = {"probes": found.probes, "templates": found.templates, "person": found.person, "place": found.place}
         kept.parent.mkdir(parents=True, exist_ok=True)
