@@ -1,9 +1,10 @@
-"""A thread that keeps the live galleries up with what other processes write, and their snapshots up with them."""
+"""A thread that keeps the live galleries up with what other processes write, and what is derived from them up too."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from api.logs import log_failure
 from lookalike.errors import LookalikeError
@@ -11,13 +12,18 @@ from lookalike.roster import SNAPSHOT_FROM, Rosters
 
 FOLLOW_EVERY_S = 0.25
 SNAPSHOT_EVERY_S = 30.0
+TEND_EVERY_S = 2.0
 
 
 class Follower:
-    """Follows the change sequence until stopped; a failure shows in readiness and is tried again."""
+    """Follows the change sequence until stopped; a failure shows in readiness and is tried again.
 
-    def __init__(self, rosters: Rosters) -> None:
+    tend: looks every two seconds whether a gallery that grew wants something done.
+    """
+
+    def __init__(self, rosters: Rosters, tend: Callable[[], None]) -> None:
         self._rosters = rosters
+        self._tend = tend
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
@@ -29,7 +35,7 @@ class Follower:
         self._save(at_least=1)
 
     def _run(self) -> None:
-        saved_at = time.monotonic()
+        saved_at = tended_at = time.monotonic()
         while not self._stop.wait(FOLLOW_EVERY_S):
             try:
                 self._rosters.catch_up()
@@ -39,9 +45,18 @@ class Follower:
             except Exception as error:  # the thread must outlive whatever it meets
                 self._rosters.trouble = "changes cannot be followed"
                 log_failure("follower", error, "-")
+            if time.monotonic() - tended_at >= TEND_EVERY_S:
+                self._tend_to_galleries()
+                tended_at = time.monotonic()
             if time.monotonic() - saved_at >= SNAPSHOT_EVERY_S:
                 self._save(at_least=SNAPSHOT_FROM)
                 saved_at = time.monotonic()
+
+    def _tend_to_galleries(self) -> None:
+        try:
+            self._tend()
+        except Exception as error:  # it is tried again, and the thread must outlive it
+            log_failure("tend", error, "-")
 
     def _save(self, *, at_least: int) -> None:
         try:

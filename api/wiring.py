@@ -11,6 +11,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from api.calibrator import Calibrator
 from api.follower import Follower
 from api.jobs import JobRunner
 from embedder.factory import build_face_embedder
@@ -38,7 +39,7 @@ from security.tokens import ApiKeys
 class Services:
     """Everything that an edge calls; close() ends it.
 
-    first_key: the admin key that this start made and that is shown once; None where one exists already.
+    first_key: the admin key that this start made or took from its file; None where one exists already.
     """
 
     settings: Settings
@@ -81,7 +82,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             rosters.load_all()
-            stack.callback(Follower(rosters).stop)
+            stack.callback(Follower(rosters, Calibrator(gallery, jobs, settings.calibrate_from)).stop)
         else:
             rosters.trouble = None
         return Services(

@@ -26,6 +26,11 @@ from lookalike.domain import Floats, Pixels
 from lookalike.errors import BadModel, ModelNotAvailable
 
 
+def precision_of(embedder: str, floats: str) -> str:
+    """The precision in which an embedder of this name runs. floats: the runtime's, for networks in floating point."""
+    return f"int8 (detector in {floats})" if embedder == "sface-int8" else floats
+
+
 def build_face_embedder(
     cache_dir: Path,
     runtime: str = "auto",

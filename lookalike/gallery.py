@@ -86,6 +86,16 @@ class Gallery(Register):
             after = learned.calibration.threshold(collection.target_fpir, len(roster))
             return CalibrationReport(learned.subjects, learned.pairs, learned.dropped_pairs, before, after)
 
+    def overdue(self, subjects: int) -> list[str]:
+        """Live collections of so many subjects or more that never learned from their own pairs, or doubled since."""
+        names = []
+        for roster in self._rosters.loaded():
+            own = self._calibration(roster)
+            learned_from = 0 if own is self._model_calibration else int(own.provenance.get("subjects", 0))
+            if len(roster) >= max(subjects, 2 * learned_from):
+                names.append(roster.collection.name)
+        return names
+
     # ----------------------------------------------------------------------------------------------- enrol
 
     def enrol(

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     detector: str = "yunet"
     embedder: str = "sface-int8"
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    calibrate_from: int = Field(
+        200, ge=0, description="subjects from which a service calibrates a collection by itself; 0 leaves it to you"
+    )
     workers: int = Field(
         0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
     )

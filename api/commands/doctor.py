@@ -98,10 +98,12 @@ def _profile(settings: Settings) -> Answer:
 
 
 def _runtime(settings: Settings) -> Answer:
+    from embedder.factory import precision_of
     from embedder.runtime import probe_runtime
 
     found = probe_runtime(settings.runtime)
-    text = f"{found.runtime} {found.version} {found.precision}, {found.threads} threads: {found.why}"
+    precision = precision_of(settings.embedder, found.precision)
+    text = f"{found.runtime} {found.version} {precision}, {found.threads} threads: {found.why}"
     fallen_back = settings.runtime == "auto" and found.runtime != "openvino"
     return ("note" if fallen_back else "ok"), text
 

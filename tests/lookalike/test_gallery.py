@@ -277,3 +277,16 @@ def test_calibrate_learns_from_the_collections_own_pairs(gallery, admin, shoot, 
     assert gallery.collection(admin, "staff").calibration == "collection"
     threshold = gallery.identify(admin, "staff", shoot(STRANGER)).threshold
     assert np.isclose(threshold.similarity, report.after.similarity)
+
+
+def test_a_collection_is_due_for_calibration_when_large_enough_and_again_when_doubled(gallery, admin, shoot, pictures):
+    gallery.create_collection(admin, "staff")
+    for who in range(100, 130):
+        gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who)))
+    assert gallery.overdue(31) == []
+    assert gallery.overdue(30) == ["staff"]
+    gallery.calibrate(admin, "staff")
+    assert gallery.overdue(30) == []
+    for who in range(130, 160):
+        gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who)))
+    assert gallery.overdue(30) == ["staff"]

@@ -94,3 +94,8 @@ def test_a_package_that_another_distribution_overwrote_is_found(monkeypatch: pyt
 
     with pytest.raises(BadSettings, match="index belongs to index-thing, lookalike"):
         owners.require_own_packages()
+
+
+def test_the_precision_shown_is_the_embedders_own(folder: Path) -> None:
+    assert " int8 " in findings(data=folder / "data")["runtime"].detail
+    assert " int8 " not in findings(data=folder / "data", embedder="sface")["runtime"].detail
