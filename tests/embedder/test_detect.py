@@ -14,6 +14,7 @@ from embedder.detect import (
     SIDES,
     YuNetDetector,
     decode_outputs,
+    resized,
     suppress_overlaps,
     to_detection,
     working_side,
@@ -155,10 +156,10 @@ def test_a_small_face_of_a_large_picture_gets_points_from_its_own_pixels(
 ) -> None:
     coarse_error, error = [], []
     for photo in photos[:20]:
-        wall = np.full((1800, 2400, 3), 90, np.uint8)
+        wall = np.full((1620, 2160, 3), 90, np.uint8)
         wall[500:750, 900:1150] = photo
         expected = np.add(detector(photo)[0].landmarks, (900, 500))
-        coarse = max(detector._look(wall, COARSE_SIDE / 2400), key=lambda row: row[2] * row[3])
+        coarse = max(detector._look(wall, COARSE_SIDE / 2160), key=lambda row: row[2] * row[3])
         error.append(np.abs(np.array(detector(wall)[0].landmarks) - expected).mean())
         coarse_error.append(np.abs(coarse[4:14].reshape(5, 2) - expected).mean())
     assert np.median(error) < 0.7 * np.median(coarse_error)
@@ -198,3 +199,11 @@ def test_pictures_without_a_face_give_none(detector: YuNetDetector) -> None:
     noise = np.random.default_rng(2).integers(0, 255, (480, 640, 3), dtype=np.uint8)
     for picture in (noise, np.zeros_like(noise), np.full_like(noise, 255)):
         assert detector(picture) == []
+
+
+def test_a_picture_is_shrunk_to_the_asked_size_without_losing_its_mean() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (721, 1279, 3), dtype=np.uint8)
+    for size in ((512, 288), (640, 360), (1279, 721), (100, 56), (1279, 56)):
+        small = resized(picture, size)
+        assert small.shape == (size[1], size[0], 3)
+        assert abs(float(small.mean()) - float(picture.mean())) < 2
