@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.evaluate.protocol import Picture, read_protocol
-from embedder.evaluate.vectors import Embedded, embed
+from embedder.evaluate.vectors import Embedded, embed, nearest_centre
 from embedder.factory import build_face_embedder
 from embedder.pipeline import FaceEmbedder
 from lookalike.domain import Floats
@@ -36,7 +36,7 @@ def encoder(embedder: str = DEFAULT_EMBEDDER, *, centred: bool = True) -> FaceEm
 
 def embedded(folder: Path, model: FaceEmbedder, *, aligned: bool = False) -> Embedded:
     """Every picture of a folder of people, as probe and as template. aligned: they are crops, as an encoder makes."""
-    central = folder.name.startswith("lfw")  # LFW names the person at the centre, who is not always the largest
+    central = _names_the_central(folder)
     kept = _kept(folder, model, "central" if central else "pictures")
     if not kept.is_file():
         print(f"embedding the pictures of {folder.name}, once", file=sys.stderr)
@@ -55,12 +55,13 @@ def spoiled_probes(
     folder: Path, model: FaceEmbedder, places: np.ndarray, name: str, spoil: Callable[[bytes], bytes]
 ) -> tuple[Floats, np.ndarray]:
     """Probes of some pictures, spoiled first. -> (M, D) and the places in the folder of those that show a face."""
-    kept = _kept(folder, model, name)
+    central = _names_the_central(folder)
+    kept = _kept(folder, model, f"{name}-central" if central else name)
     if not kept.is_file():
         print(f"embedding {name} pictures of {folder.name}, once", file=sys.stderr)
         pictures = read_protocol(folder).pictures
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            vectors = list(pool.map(lambda place: _probe(model, pictures[place], spoil), places))
+            vectors = list(pool.map(lambda place: _probe(model, pictures[place], spoil, central), places))
         there = [i for i, vector in enumerate(vectors) if vector is not None]
         np.savez(kept, vectors=np.stack([vectors[i] for i in there]), places=places[there])
     with np.load(kept) as held:
@@ -79,6 +80,11 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def _names_the_central(folder: Path) -> bool:
+    """LFW names the person at the centre, who is not always the largest."""
+    return folder.name.startswith("lfw")
+
+
 def _crops(pictures: Sequence[Picture], model: FaceEmbedder) -> Embedded:
     files = [picture.path.read_bytes() for picture in pictures]
     batches = [files[start : start + 64] for start in range(0, len(files), 64)]
@@ -88,12 +94,13 @@ def _crops(pictures: Sequence[Picture], model: FaceEmbedder) -> Embedded:
     return Embedded(probes, templates, person.astype(np.int64), np.arange(len(files)), ())
 
 
-def _probe(model: FaceEmbedder, picture: Picture, spoil: Callable[[bytes], bytes]) -> Floats | None:
+def _probe(model: FaceEmbedder, picture: Picture, spoil: Callable[[bytes], bytes], central: bool) -> Floats | None:
+    data = spoil(picture.path.read_bytes())
     try:
-        found = model.encode(spoil(picture.path.read_bytes()), largest_only=True)
+        found = model.encode(data, largest_only=not central)
     except LookalikeError:
         return None
-    return found[0].vector if found else None
+    return found[nearest_centre(data, found) if central else 0].vector if found else None
 
 
 def _kept(folder: Path, model: FaceEmbedder, what: str) -> Path:

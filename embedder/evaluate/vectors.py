@@ -82,7 +82,7 @@ def _one(path: Path, encoder: FaceEncoder, central: bool) -> Floats | str:
         probes = encoder.encode(data, largest_only=not central)
         if not probes:
             return "face_not_found"
-        at = _nearest_centre(data, probes) if central and len(probes) > 1 else 0
+        at = nearest_centre(data, probes) if central and len(probes) > 1 else 0
         # Faces come largest first, so the one wanted of several is found again at its place.
         templates = encoder.encode(data, largest_only=at == 0, enrolment=True)
     except OSError:
@@ -92,7 +92,7 @@ def _one(path: Path, encoder: FaceEncoder, central: bool) -> Floats | str:
     return np.stack([probes[at].vector, templates[at].vector])
 
 
-def _nearest_centre(data: bytes, faces: Sequence[EncodedFace]) -> int:
+def nearest_centre(data: bytes, faces: Sequence[EncodedFace]) -> int:
     """The place of the face whose middle is nearest the upright picture's."""
     header = read_header(data)
     turned = header.orientation > 4
