@@ -23,6 +23,9 @@ SNAPSHOT_MAGIC = b"LKROSTER1"
 SNAPSHOT_FROM = 1000
 """Samples from which a snapshot is quicker than opening the records."""
 
+MAX_FILTERS = 64
+"""Metadata filters whose labels are remembered until the collection changes, so that asking again costs nothing."""
+
 _KEY_BYTES = 16
 _LENGTH = struct.Struct(">I")
 
@@ -50,6 +53,7 @@ class Roster:
         self._numbers: dict[str, tuple[int, ...]] = {}
         self._metadata: dict[str, Mapping[str, str]] | None = None
         self._metadata_lock = threading.Lock()
+        self._filters: dict[frozenset[tuple[str, str]], tuple[int, Labels, int]] = {}
 
     def __len__(self) -> int:
         """Subjects that have at least one sample: the gallery's size."""
@@ -96,8 +100,16 @@ class Roster:
         """Labels of the subjects whose metadata holds all these pairs, and how many subjects; None for no filter."""
         if not metadata:
             return None
-        wanted = metadata.items()
-        matching = [key for key, held in list(self._all_metadata().items()) if wanted <= held.items()]
+        wanted = frozenset(metadata.items())
+        seq, found = self.seq, self._filters.get(wanted)
+        if found is None or found[0] != seq:
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters = {}
+            found = self._filters[wanted] = (seq, *self._matching(wanted))
+        return found[1:]
+
+    def _matching(self, wanted: frozenset[tuple[str, str]]) -> tuple[Labels, int]:
+        matching = [key for key, held in self._all_metadata().items() if wanted <= held.items()]
         numbers = [number for key in matching for number in self._numbers.get(key, ())]
         return np.array(sorted(numbers), dtype=np.int64), sum(1 for key in matching if key in self._numbers)
 

@@ -87,3 +87,21 @@ def test_ranking_widens_until_it_has_enough_subjects(house, admin, shoot, pictur
     ranked = roster.rank(Embeddings(roster.collection.space, query[None, :]), 3)[0]
     assert len(ranked) == 3
     assert ranked[0].similarity == max(r.similarity for r in ranked)
+
+
+def test_a_filter_asked_again_is_not_worked_out_again_until_something_changes(
+    house, admin, shoot, pictures, monkeypatch
+):
+    house.gallery.create_collection(admin, "staff")
+    for who in (1, 2):
+        house.gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who)))
+        house.gallery.put_subject(admin, "staff", f"p{who}", metadata={"site": "north"})
+    roster = house.rosters.of(house.records.collection("staff"))
+    counted = []
+    plain = roster._matching
+    monkeypatch.setattr(roster, "_matching", lambda wanted: (counted.append(wanted), plain(wanted))[1])
+    for _ in range(3):
+        assert roster.labels_with({"site": "north"})[1] == 2
+    house.gallery.erase_subject(admin, "staff", "p1")
+    assert roster.labels_with({"site": "north"})[1] == 1
+    assert len(counted) == 2
