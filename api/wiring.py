@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -65,6 +66,10 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         raise BadSettings(f"LOOKALIKE_PROFILE={settings.profile.value}: this version has the profile single only")
     with ExitStack() as stack:
         folder = prepare_folder(settings.data)
+        # Models load outside Python for the most part, so the records can be read meanwhile.
+        loading = ThreadPoolExecutor(1, "models")
+        stack.callback(loading.shutdown)
+        encoding = loading.submit(open_encoder, settings)
         held = DataFolder(folder, version("lookalike"))
         stack.callback(held.close)
         rows = SqliteRows(held.records)
@@ -73,15 +78,16 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         audit = SealedAuditLog(rows, keyring)
         records = SealedRecords(rows, keyring, audit)
         api_keys = ApiKeys(rows, keyring, audit)
-        encoder = open_encoder(settings)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
+        if live:
+            rosters.load_all()
+        encoder = encoding.result()
         gallery = Gallery(records, audit, encoder, rosters, model_calibration(encoder))
         jobs = JobRunner()
         stack.callback(jobs.close)
         first_key = None
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
-            rosters.load_all()
             stack.callback(Follower(rosters, Calibrator(gallery, jobs, settings.calibrate_from)).stop)
         else:
             rosters.trouble = None
