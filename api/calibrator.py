@@ -6,6 +6,8 @@ the rate of false alarms that was asked for more closely (docs/thresholds.md).
 
 from __future__ import annotations
 
+from functools import partial
+
 from api.jobs import JobRunner
 from lookalike.answers import Caller
 from lookalike.domain import Permission, Principal
@@ -31,7 +33,7 @@ class Calibrator:
         self._asked &= due  # what is due no more was done, and may become due again
         for name in sorted(due - self._asked):
             self._asked.add(name)
-            self._jobs.submit("calibrate", name, lambda name=name: self._calibrate(name))  # type: ignore[misc]
+            self._jobs.submit("calibrate", name, partial(self._calibrate, name))
 
     def _calibrate(self, name: str) -> dict[str, object]:
         done = self._gallery.calibrate(Caller(SERVICE, "-"), name)
