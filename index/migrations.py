@@ -11,14 +11,18 @@ from pathlib import Path
 
 import apsw
 
-from index.schema import CREATE, FORMAT
+from index.schema import CREATE, FORMAT, FROM_1_TO_2
 from index.sqlite_connection import create_private_file, translated_errors
 from lookalike.errors import DataTooNew, StorageUnavailable
 
 Migration = Callable[[apsw.Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
-"""Version → what turns it into the next one. Format 1 is the first, so there is none yet."""
+MIGRATIONS: Mapping[int, Migration] = {1: lambda connection: _execute(connection, FROM_1_TO_2)}
+"""Version → what turns it into the next one."""
+
+
+def _execute(connection: apsw.Connection, statements: str) -> None:
+    connection.execute(statements)
 
 
 def version_of(connection: apsw.Connection) -> int:

@@ -1,4 +1,4 @@
-"""The tables of the data folder's database, format 1: random ids, HMACs, sealed bytes, sizes and times, no plaintext.
+"""The tables of the data folder's database, format 2: random ids, HMACs, sealed bytes, sizes and times, no plaintext.
 
 Invariants: a sample's number and a change's sequence are AUTOINCREMENT keys, so they are never given twice, not even
 after a delete; `collections.subjects` and `.samples` are counters kept in the same transaction as the rows they
@@ -7,10 +7,54 @@ count; the audit table takes new entries at its end and refuses everything else.
 
 from __future__ import annotations
 
-FORMAT = 1
+FORMAT = 2
 """The version of the data folder's format that this release writes; also `PRAGMA user_version`."""
 
-CREATE = """
+_CALIBRATIONS = """
+CREATE TABLE calibrations (
+    collection_id TEXT NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    space         TEXT NOT NULL,
+    payload       BLOB NOT NULL,
+    PRIMARY KEY (collection_id, space)
+) STRICT, WITHOUT ROWID;
+"""
+
+_SINCE_2 = """
+CREATE TABLE templates (
+    sample_number INTEGER NOT NULL REFERENCES samples (number) ON DELETE CASCADE,
+    space         TEXT NOT NULL,
+    payload       BLOB NOT NULL,
+    PRIMARY KEY (sample_number, space)
+) STRICT;
+
+CREATE TABLE jobs (
+    id            TEXT PRIMARY KEY,
+    collection_id TEXT REFERENCES collections (id) ON DELETE CASCADE,
+    state         TEXT NOT NULL,
+    created_at    REAL NOT NULL,
+    updated_at    REAL NOT NULL,
+    leased_until  REAL NOT NULL,
+    payload       BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX jobs_by_age ON jobs (created_at, id);
+
+CREATE TABLE sightings (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection_id TEXT NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    at            REAL NOT NULL,
+    payload       BLOB NOT NULL
+) STRICT;
+CREATE INDEX sightings_in_order ON sightings (collection_id);
+
+CREATE TABLE erasures (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      REAL NOT NULL,
+    receipt BLOB NOT NULL
+) STRICT;
+"""
+
+CREATE = (
+    """
 CREATE TABLE settings (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
@@ -44,7 +88,8 @@ CREATE TABLE samples (
     collection_id TEXT NOT NULL,
     subject_key   TEXT NOT NULL REFERENCES subjects (key) ON DELETE CASCADE,
     payload       BLOB NOT NULL,
-    created_at    REAL NOT NULL
+    created_at    REAL NOT NULL,
+    space         TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX samples_of_subject ON samples (subject_key);
 CREATE INDEX samples_in_order ON samples (collection_id);
@@ -63,12 +108,10 @@ CREATE TABLE changes (
     subject_key   TEXT,
     number        INTEGER
 ) STRICT;
-
-CREATE TABLE calibrations (
-    collection_id TEXT PRIMARY KEY REFERENCES collections (id) ON DELETE CASCADE,
-    payload       BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-
+"""
+    + _CALIBRATIONS
+    + _SINCE_2
+    + """
 CREATE TABLE api_keys (
     id      TEXT PRIMARY KEY,
     lookup  BLOB NOT NULL UNIQUE,
@@ -97,3 +140,18 @@ CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
 CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
     BEGIN SELECT raise(ABORT, 'the audit log only grows'); END;
 """
+)
+
+FROM_1_TO_2 = (
+    """
+ALTER TABLE samples ADD COLUMN space TEXT NOT NULL DEFAULT '';
+ALTER TABLE calibrations RENAME TO calibrations_1;
+"""
+    + _CALIBRATIONS
+    + """
+INSERT INTO calibrations (collection_id, space, payload) SELECT collection_id, '', payload FROM calibrations_1;
+DROP TABLE calibrations_1;
+"""
+    + _SINCE_2
+)
+"""Samples name the space of their vectors, templates in other spaces stand beside them; jobs, sightings, erasures."""

@@ -13,15 +13,28 @@ import apsw
 
 from index.sqlite_connection import translated_errors
 from lookalike.domain import Change, Op
-from lookalike.ports import AuditRow, CollectionRow, SampleRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, ErasureRow, JobRow, SampleRow, SightingRow, SubjectRow
 
 Value = str | bytes | int | float | None
 
 _COLLECTION = "SELECT id, lookup, wrapped_key, payload, created_at FROM collections"
 _SUBJECT = "SELECT key, collection_id, lookup, wrapped_key, payload, created_at, updated_at FROM subjects"
-_SAMPLE = "SELECT id, number, collection_id, subject_key, payload, created_at FROM samples"
+_SAMPLE = "SELECT id, number, collection_id, subject_key, payload, created_at, space FROM samples"
 _SUBJECTS_OF_KEYS = f"{_SUBJECT} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants only
 _SAMPLES_NUMBERED = f"{_SAMPLE} WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number"  # noqa: S608 - same
+_LACKING = (
+    "FROM samples s WHERE s.collection_id = ?1 AND s.number > ?2 AND s.space NOT IN (SELECT value FROM json_each(?3))"
+    " AND NOT EXISTS (SELECT 1 FROM templates t WHERE t.sample_number = s.number"
+    " AND t.space IN (SELECT value FROM json_each(?3)))"
+)
+_LACKING_PAGE = (
+    "SELECT s.id, s.number, s.collection_id, s.subject_key, s.payload, s.created_at, s.space "
+    f"{_LACKING} ORDER BY s.number LIMIT ?4"
+)
+_TEMPLATES = (
+    "SELECT sample_number, payload FROM templates WHERE sample_number IN (SELECT value FROM json_each(?)) AND space = ?"
+)
+_JOB = "SELECT id, collection_id, state, created_at, updated_at, leased_until, payload FROM jobs"
 _AUDIT = "SELECT seq, at, chain, payload FROM audit"
 
 
@@ -74,8 +87,8 @@ class SqliteReader:
         row = self._one("SELECT subjects, samples FROM collections WHERE id = ?", collection_id)
         return (0, 0) if row is None else (cast(int, row[0]), cast(int, row[1]))
 
-    def calibration(self, collection_id: str) -> bytes | None:
-        row = self._one("SELECT payload FROM calibrations WHERE collection_id = ?", collection_id)
+    def calibration(self, collection_id: str, space: str) -> bytes | None:
+        row = self._one("SELECT payload FROM calibrations WHERE collection_id = ? AND space = ?", collection_id, space)
         return None if row is None else cast(bytes, row[0])
 
     # ------------------------------------------------------------------------------------------- subjects
@@ -115,6 +128,20 @@ class SqliteReader:
         rows = self._all(_SAMPLES_NUMBERED, json.dumps([int(number) for number in numbers]))
         return [_sample(row) for row in rows]
 
+    def templates(self, numbers: Sequence[int], space: str) -> dict[int, bytes]:
+        rows = self._all(_TEMPLATES, json.dumps([int(number) for number in numbers]), space)
+        return dict(cast("list[tuple[int, bytes]]", rows))
+
+    def samples_lacking(
+        self, collection_id: str, spaces: Sequence[str], after_number: int, limit: int
+    ) -> list[SampleRow]:
+        rows = self._all(_LACKING_PAGE, collection_id, after_number, json.dumps(list(spaces)), limit)
+        return [_sample(row) for row in rows]
+
+    def count_lacking(self, collection_id: str, spaces: Sequence[str]) -> int:
+        row = self._one(f"SELECT count(*) {_LACKING}", collection_id, 0, json.dumps(list(spaces)))
+        return cast(int, row[0]) if row else 0
+
     def sample_by_id(self, id: str) -> SampleRow | None:
         row = self._one(f"{_SAMPLE} WHERE id = ?", id)
         return None if row is None else _sample(row)
@@ -148,6 +175,29 @@ class SqliteReader:
         row = self._one("SELECT digest, answer FROM idempotent WHERE lookup = ?", lookup)
         return cast("tuple[bytes, bytes] | None", row)
 
+    # ------------------------------------------------------------------------- jobs, sightings, erasures
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        return [_job(row) for row in self._all(f"{_JOB} ORDER BY created_at DESC, id DESC LIMIT ?", limit)]
+
+    def job(self, id: str) -> JobRow | None:
+        row = self._one(f"{_JOB} WHERE id = ?", id)
+        return None if row is None else _job(row)
+
+    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]:
+        rows = self._all(
+            "SELECT number, collection_id, at, payload FROM sightings"
+            " WHERE collection_id = ? AND number > ? ORDER BY number LIMIT ?",
+            collection_id,
+            after_number,
+            limit,
+        )
+        return [SightingRow(*cast("tuple[int, str, float, bytes]", row)) for row in rows]
+
+    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]:
+        rows = self._all("SELECT seq, at, receipt FROM erasures WHERE seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
+        return [ErasureRow(*cast("tuple[int, float, bytes]", row)) for row in rows]
+
 
 def _collection(row: tuple[Value, ...]) -> CollectionRow:
     return CollectionRow(*cast("tuple[str, bytes, bytes, bytes, float]", row))
@@ -158,7 +208,11 @@ def _subject(row: tuple[Value, ...]) -> SubjectRow:
 
 
 def _sample(row: tuple[Value, ...]) -> SampleRow:
-    return SampleRow(*cast("tuple[str, int, str, str, bytes, float]", row))
+    return SampleRow(*cast("tuple[str, int, str, str, bytes, float, str]", row))
+
+
+def _job(row: tuple[Value, ...]) -> JobRow:
+    return JobRow(*cast("tuple[str, str | None, str, float, float, float, bytes]", row))
 
 
 def _audit(row: tuple[Value, ...]) -> AuditRow:

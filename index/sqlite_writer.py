@@ -6,14 +6,15 @@ turns, so sequence numbers grow in the order of commits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from index.sqlite_connection import translated_errors
 from index.sqlite_reader import SqliteReader, Value
 from lookalike.domain import Op
 from lookalike.errors import Conflict
-from lookalike.ports import AuditRow, CollectionRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow
 
 
 class SqliteWriter(SqliteReader):
@@ -69,11 +70,12 @@ class SqliteWriter(SqliteReader):
         if self._run("DELETE FROM collections WHERE id = ?", collection_id):
             self._log(Op.DELETE, collection_id)
 
-    def put_calibration(self, collection_id: str, payload: bytes) -> None:
+    def put_calibration(self, collection_id: str, space: str, payload: bytes) -> None:
         self._run(
-            "INSERT INTO calibrations (collection_id, payload) VALUES (?, ?)"
-            " ON CONFLICT (collection_id) DO UPDATE SET payload = excluded.payload",
+            "INSERT INTO calibrations (collection_id, space, payload) VALUES (?, ?, ?)"
+            " ON CONFLICT (collection_id, space) DO UPDATE SET payload = excluded.payload",
             collection_id,
+            space,
             payload,
         )
         self._log(Op.PUT, collection_id)
@@ -125,18 +127,21 @@ class SqliteWriter(SqliteReader):
         payload: bytes,
         created_at: float,
         blobs: Mapping[str, bytes],
+        space: str = "",
     ) -> int:
         if (there := self._one("SELECT number, subject_key FROM samples WHERE id = ?", id)) is not None:
             if there[1] != subject_key:
                 raise Conflict("a sample of this id belongs to another subject")
             return cast(int, there[0])
         self._run(
-            "INSERT INTO samples (id, collection_id, subject_key, payload, created_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO samples (id, collection_id, subject_key, payload, created_at, space)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             id,
             collection_id,
             subject_key,
             payload,
             created_at,
+            space,
         )
         number = self._connect().last_insert_rowid()
         for kind, blob in blobs.items():
@@ -144,6 +149,33 @@ class SqliteWriter(SqliteReader):
         self._tally(collection_id, 0, 1)
         self._log(Op.PUT, collection_id, subject_key, number)
         return number
+
+    def put_template(self, number: int, space: str, payload: bytes) -> bool:
+        found = self._one("SELECT collection_id, subject_key FROM samples WHERE number = ?", number)
+        if found is None:
+            return False
+        self._run(
+            "INSERT INTO templates (sample_number, space, payload) VALUES (?, ?, ?)"
+            " ON CONFLICT (sample_number, space) DO UPDATE SET payload = excluded.payload",
+            number,
+            space,
+            payload,
+        )
+        self._log(Op.PUT, cast(str, found[0]), cast(str, found[1]), number)
+        return True
+
+    def settle_sample(self, number: int, space: str, payload: bytes) -> bool:
+        self._run("DELETE FROM templates WHERE sample_number = ? AND space = ?", number, space)
+        return self._run("UPDATE samples SET space = ?, payload = ? WHERE number = ?", space, payload, number) > 0
+
+    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
+        return self._run(
+            "DELETE FROM templates WHERE rowid IN (SELECT t.rowid FROM templates t"
+            " JOIN samples s ON s.number = t.sample_number WHERE s.collection_id = ? AND t.space = ? LIMIT ?)",
+            collection_id,
+            space,
+            limit,
+        )
 
     def delete_sample(self, id: str) -> int | None:
         found = self._one("SELECT number, collection_id, subject_key FROM samples WHERE id = ?", id)
@@ -186,3 +218,52 @@ class SqliteWriter(SqliteReader):
 
     def forget_idempotent(self, before: float) -> int:
         return self._run("DELETE FROM idempotent WHERE at < ?", before)
+
+    # ------------------------------------------------------------------------- jobs, sightings, erasures
+
+    def put_job(self, row: JobRow) -> None:
+        self._run(
+            "INSERT INTO jobs (id, collection_id, state, created_at, updated_at, leased_until, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+            " updated_at = excluded.updated_at, leased_until = excluded.leased_until, payload = excluded.payload",
+            row.id,
+            row.collection_id,
+            row.state,
+            row.created_at,
+            row.updated_at,
+            row.leased_until,
+            row.payload,
+        )
+
+    def claim_job(self, now: float, until: float) -> JobRow | None:
+        found = self._one(
+            "SELECT id FROM jobs WHERE state = 'queued' OR (state = 'running' AND leased_until <= ?)"
+            " ORDER BY created_at, id LIMIT 1",
+            now,
+        )
+        if found is None:
+            return None
+        id = cast(str, found[0])
+        self._run("UPDATE jobs SET state = 'running', updated_at = ?, leased_until = ? WHERE id = ?", now, until, id)
+        return self.job(id)
+
+    def delete_jobs(self, before: float) -> int:
+        return self._run("DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND updated_at < ?", before)
+
+    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
+        self._run("INSERT INTO sightings (collection_id, at, payload) VALUES (?, ?, ?)", collection_id, at, payload)
+        return self._connect().last_insert_rowid()
+
+    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int:
+        return self._run(
+            "DELETE FROM sightings WHERE collection_id = ? AND number IN (SELECT value FROM json_each(?))",
+            collection_id,
+            json.dumps([int(number) for number in numbers]),
+        )
+
+    def forget_sightings(self, collection_id: str, before: float) -> int:
+        return self._run("DELETE FROM sightings WHERE collection_id = ? AND at < ?", collection_id, before)
+
+    def append_erasure(self, at: float, receipt: bytes) -> int:
+        self._run("INSERT INTO erasures (at, receipt) VALUES (?, ?)", at, receipt)
+        return self._connect().last_insert_rowid()

@@ -8,10 +8,12 @@ higher is closer, everywhere.
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -38,6 +40,12 @@ class Space:
     model: str
     dimension: int
     preprocessing: str
+
+    @property
+    def key(self) -> str:
+        """16 hex characters that stand for this space where records name it in the clear."""
+        facts = json.dumps([self.model, self.dimension, self.preprocessing], separators=(",", ":"))
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     def require(self, other: Space) -> None:
         """Raises: SpaceMismatch unless `other` is this space."""
@@ -181,9 +189,53 @@ class Keep(enum.StrEnum):
     IMAGE = "image"
 
 
+FIRST_GENERATION = "0"
+"""The id of the generation that a collection begins with."""
+
+
+class GenerationState(enum.StrEnum):
+    BUILDING = "building"  # a job fills it; enrolments go into it as well
+    READY = "ready"  # complete and verified, waits to be promoted
+    STANDBY = "standby"  # was active; complete, so that one can roll back until its grace ends
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One way to answer for a collection: a space and an index. Every enrolment goes into each.
+
+    index: a URL as in LOOKALIKE_INDEX, empty for the service's own; until: when a standby's grace ends.
+    """
+
+    id: str
+    space: Space
+    index: str = ""
+    state: GenerationState = GenerationState.BUILDING
+    created_at: float = 0.0
+    until: float = 0.0
+
+
+class TrialMode(enum.StrEnum):
+    SHADOW = "shadow"  # the other generation is asked too, and the active one answers
+    CANARY = "canary"  # the other generation answers a share of the calls
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A generation that is tried on live probes before it is promoted. share: 0 to 1, of the probes."""
+
+    generation: str
+    mode: TrialMode
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named gallery. id: random, the only name of it that stands in the clear on disk."""
+    """A named gallery. id: random, the only name of it that stands in the clear on disk.
+
+    space, generation, index: of the generation that answers; others: those being built, ready or on standby;
+    first_space: of records from before samples named theirs, None for `space`; past: spaces that samples without a
+    picture could not be carried out of; unknown_days: how long faces that matched nobody are kept, None for not at all.
+    """
 
     id: str
     name: str
@@ -193,6 +245,38 @@ class Collection:
     target_fpir: float = 0.01
     retention_days: int | None = None
     created_at: float = 0.0
+    generation: str = FIRST_GENERATION
+    index: str = ""
+    others: tuple[Generation, ...] = ()
+    first_space: Space | None = None
+    past: tuple[Space, ...] = ()
+    trial: Trial | None = None
+    unknown_days: int | None = None
+
+    @property
+    def origin(self) -> Space:
+        """The space of samples that do not name theirs."""
+        return self.first_space or self.space
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """Every space that an enrolment needs a template in; the first is the one that answers."""
+        return tuple(dict.fromkeys((self.space, *(other.space for other in self.others))))
+
+    def space_named(self, key: str) -> Space | None:
+        """The space of that `Space.key`, among all that this collection's samples can be in; "" is the origin."""
+        known = (self.origin, *self.spaces, *self.past)
+        return self.origin if not key else next((space for space in known if space.key == key), None)
+
+    def other(self, generation: str) -> Generation | None:
+        """The generation of that id, unless it is the one that answers."""
+        return next((g for g in self.others if g.id == generation), None)
+
+    def seen_as(self, generation: Generation) -> Collection:
+        """This collection as it would answer through another of its generations."""
+        return replace(
+            self, space=generation.space, generation=generation.id, index=generation.index, first_space=self.origin
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +321,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NewSample:
-    """A sample about to be enrolled. id: random, or derived from an idempotency key so that a retry is harmless."""
+    """A sample about to be enrolled. id: random, or derived from an idempotency key so that a retry is harmless.
+
+    also: the same face's vectors in the spaces of the collection's other generations.
+    """
 
     id: str
     box: Box
@@ -245,6 +332,7 @@ class NewSample:
     vector: Floats
     crop: bytes | None = None
     image: bytes | None = None
+    also: tuple[tuple[Space, Floats], ...] = ()
 
     def __repr__(self) -> str:
         return f"NewSample(id={self.id})"

@@ -20,7 +20,9 @@ LookalikeError
 │  ├ CollectionExists     collection_exists
 │  ├ SpaceMismatch        space_mismatch
 │  ├ IdempotencyMismatch  idempotency_mismatch
-│  └ NotCalibratable      not_calibratable        too few subjects to learn from
+│  ├ NotCalibratable      not_calibratable        too few subjects to learn from
+│  ├ GenerationChanged    generation_changed      a re-index began in the middle of a write; it is tried again
+│  └ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
@@ -128,6 +130,14 @@ class IdempotencyMismatch(Conflict):
 
 class NotCalibratable(Conflict):
     code = "not_calibratable"
+
+
+class GenerationChanged(Conflict):
+    code = "generation_changed"
+
+
+class NoSuchGeneration(Conflict):
+    code = "no_such_generation"
 
 
 class Overloaded(LookalikeError):

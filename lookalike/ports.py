@@ -146,7 +146,10 @@ class SubjectRow:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """number: the index's label, given by the store on insert, never reused; payload: sealed vector and facts."""
+    """number: the index's label, given by the store on insert, never reused; payload: sealed vector and facts.
+
+    space: `Space.key` of the payload's vector; empty in rows of format 1, which are in their collection's first space.
+    """
 
     id: str
     number: int
@@ -154,6 +157,7 @@ class SampleRow:
     subject_key: str
     payload: bytes
     created_at: float
+    space: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,41 @@ class AuditRow:
     at: float
     chain: bytes
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """state: in the clear, so that waiting jobs are found; leased_until: whoever runs it renews this in time."""
+
+    id: str
+    collection_id: str | None
+    state: str
+    created_at: float
+    updated_at: float
+    leased_until: float
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SightingRow:
+    """An unknown face that a collection keeps for a while. number: given by the store on insert, never reused."""
+
+    number: int
+    collection_id: str
+    at: float
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRow:
+    """A signed receipt in the order of erasures, which the ledger outside the data folder repeats."""
+
+    seq: int
+    at: float
+    receipt: bytes
+
+
+Cell = str | int | float | bytes | None
 
 
 class RowReader(Protocol):
@@ -199,6 +238,17 @@ class RowReader(Protocol):
 
     def samples_page(self, collection_id: str, after_number: int, limit: int) -> list[SampleRow]: ...
     def samples_numbered(self, numbers: Sequence[int]) -> list[SampleRow]: ...
+    def templates(self, numbers: Sequence[int], space: str) -> dict[int, bytes]:
+        """Sealed templates in another space than their samples' own; numbers that have none there are left out."""
+        ...
+
+    def samples_lacking(
+        self, collection_id: str, spaces: Sequence[str], after_number: int, limit: int
+    ) -> list[SampleRow]:
+        """Samples whose own space is none of `spaces` and that have no template in one of them, by number."""
+        ...
+
+    def count_lacking(self, collection_id: str, spaces: Sequence[str]) -> int: ...
     def sample_by_id(self, id: str) -> SampleRow | None: ...
     def blob(self, sample_id: str, kind: str) -> bytes | None:
         """A sealed picture of a sample; kind: "crop" or "image"."""
@@ -215,9 +265,17 @@ class RowReader(Protocol):
         """(body digest, sealed answer) kept under an idempotency key's HMAC."""
         ...
 
-    def calibration(self, collection_id: str) -> bytes | None:
-        """The sealed calibration that a collection learned from itself."""
+    def calibration(self, collection_id: str, space: str) -> bytes | None:
+        """The sealed calibration that a collection learned from itself in a space; "" as in `SampleRow.space`."""
         ...
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        """Newest first."""
+        ...
+
+    def job(self, id: str) -> JobRow | None: ...
+    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]: ...
+    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]: ...
 
 
 class RowWriter(RowReader, Protocol):
@@ -245,8 +303,21 @@ class RowWriter(RowReader, Protocol):
         payload: bytes,
         created_at: float,
         blobs: Mapping[str, bytes],
+        space: str = "",
     ) -> int:
         """Insert and return its number; a sample of this id that is there already is left as it is."""
+        ...
+
+    def put_template(self, number: int, space: str, payload: bytes) -> bool:
+        """Insert or replace a sample's template in another space; False if the sample is gone."""
+        ...
+
+    def settle_sample(self, number: int, space: str, payload: bytes) -> bool:
+        """Make this a sample's own space and payload and drop its template there; False if the sample is gone."""
+        ...
+
+    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
+        """Delete at most `limit` templates of a collection in a space. Returns how many."""
         ...
 
     def delete_sample(self, id: str) -> int | None:
@@ -258,7 +329,28 @@ class RowWriter(RowReader, Protocol):
     def append_audit(self, row: AuditRow) -> None: ...
     def put_idempotent(self, lookup: bytes, digest: bytes, answer: bytes, at: float) -> None: ...
     def forget_idempotent(self, before: float) -> int: ...
-    def put_calibration(self, collection_id: str, payload: bytes) -> None: ...
+    def put_calibration(self, collection_id: str, space: str, payload: bytes) -> None: ...
+    def put_job(self, row: JobRow) -> None:
+        """Insert, or replace the row of the same id."""
+        ...
+
+    def claim_job(self, now: float, until: float) -> JobRow | None:
+        """The oldest job that is "queued", or "running" with a lease that ended: now "running" and leased `until`."""
+        ...
+
+    def delete_jobs(self, before: float) -> int:
+        """Forget jobs that ended and were last changed before this time."""
+        ...
+
+    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
+        """Returns its number."""
+        ...
+
+    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int: ...
+    def forget_sightings(self, collection_id: str, before: float) -> int: ...
+    def append_erasure(self, at: float, receipt: bytes) -> int:
+        """Returns its seq, one more than the last."""
+        ...
 
 
 class Rows(Protocol):
@@ -283,6 +375,21 @@ class Rows(Protocol):
     def close(self) -> None: ...
 
 
+class Transferable(Protocol):
+    """Rows that can be taken out whole and put into another store: for backups, and for moving to another database."""
+
+    def dump(self) -> Iterator[tuple[str, tuple[Cell, ...]]]:
+        """Every row of every table as (table, cells in the schema's order), of one moment, while others write."""
+        ...
+
+    def fill(self, rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> None:
+        """Put a dump, from this or another store, into an empty one, whole or not at all.
+
+        Raises: Conflict where there are records already; TamperedData for a table or a row that does not fit.
+        """
+        ...
+
+
 # ------------------------------------------------------------------------------- records: plaintext above
 
 
@@ -302,7 +409,15 @@ class Records(Protocol):
         ...
 
     def collections(self) -> list[Collection]: ...
-    def update_collection(self, collection: Collection, entry: AuditEntry) -> None: ...
+    def change_collection(
+        self, collection: Collection, change: Callable[[Collection], Collection], entry: AuditEntry
+    ) -> Collection:
+        """Replace a collection by what `change` makes of its newest state, in one transaction.
+
+        Raises: CollectionNotFound, and what `change` raises.
+        """
+        ...
+
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
         """Destroys its key with all its records."""
         ...
@@ -338,10 +453,33 @@ class Records(Protocol):
     def add_samples(
         self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
     ) -> tuple[Subject, list[Sample]]:
-        """Creates the subject if it is new; samples whose id is there already are returned as they are."""
+        """Creates the subject if it is new; samples whose id is there already are returned as they are.
+
+        Raises: GenerationChanged if the collection has got a generation that they have no template for.
+        """
         ...
 
-    def samples(self, collection: Collection, subject: Subject) -> list[Sample]: ...
+    def samples(self, collection: Collection, subject: Subject) -> list[Sample]:
+        """Each in the space it was enrolled in, so that those without a template in the present one are seen too."""
+        ...
+
+    def samples_lacking(self, collection: Collection, after_number: int, limit: int) -> list[Sample]:
+        """Samples without a template in the collection's space, in spaces of their own, by number."""
+        ...
+
+    def count_lacking(self, collection: Collection) -> int: ...
+    def put_templates(self, collection: Collection, templates: Sequence[tuple[Sample, Floats]]) -> int:
+        """Add vectors in the collection's space to samples; those erased meanwhile are left out. Returns how many."""
+        ...
+
+    def settle(self, collection: Collection, after_number: int, limit: int) -> int | None:
+        """Make templates in the collection's space the samples' own. Returns the last number seen, None at the end."""
+        ...
+
+    def drop_space(self, collection: Collection, space: Space, limit: int) -> int:
+        """Forget at most `limit` templates in a space. Returns how many."""
+        ...
+
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
         """Raises: SampleNotFound."""
         ...

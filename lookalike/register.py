@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from lookalike import domain, inputs
 from lookalike.answers import Caller, CollectionInfo
@@ -107,19 +107,17 @@ class Register:
     ) -> CollectionInfo:
         """Change what is given. Raises: CollectionNotFound, InvalidInput."""
         with self._on_record(caller, "collection.update", Permission.MANAGE_COLLECTIONS, name) as record:
+            changes: dict[str, Any] = {}
+            if keep is not None:
+                changes["keep"] = keep
+            if target_fpir is not None:
+                changes["target_fpir"] = inputs.rate(target_fpir, "target_fpir")
+            if retention_days is not UNSET:
+                changes["retention_days"] = inputs.retention(retention_days)
             collection = self._records.collection(name)
-            collection = replace(
-                collection,
-                keep=keep if keep is not None else collection.keep,
-                target_fpir=(
-                    inputs.rate(target_fpir, "target_fpir") if target_fpir is not None else collection.target_fpir
-                ),
-                retention_days=(
-                    collection.retention_days if retention_days is UNSET else inputs.retention(retention_days)
-                ),
+            return self._info(
+                self._records.change_collection(collection, lambda c: replace(c, **changes), record.commit())
             )
-            self._records.update_collection(collection, record.commit())
-            return self._info(collection)
 
     def delete_collection(self, caller: Caller, name: str) -> Receipt:
         """Destroys the collection's key and everything under it. Raises: CollectionNotFound."""

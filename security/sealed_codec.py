@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from lookalike.domain import (
+    FIRST_GENERATION,
     AuditEntry,
     Box,
     Collection,
     Consent,
     Floats,
+    Generation,
+    GenerationState,
     Grant,
     Keep,
     Kind,
@@ -27,6 +30,8 @@ from lookalike.domain import (
     Sample,
     Space,
     Subject,
+    Trial,
+    TrialMode,
 )
 
 _LENGTH_BYTES = 4
@@ -41,31 +46,77 @@ def canonical(value: Mapping[str, object]) -> bytes:
 
 def encode_collection(collection: Collection) -> bytes:
     """What a collection's row seals: all of it but its id and creation time."""
-    return canonical(
-        {
-            "name": collection.name,
-            "kind": collection.kind.value,
-            "space": [collection.space.model, collection.space.dimension, collection.space.preprocessing],
-            "keep": collection.keep.value,
-            "target_fpir": collection.target_fpir,
-            "retention_days": collection.retention_days,
-        }
-    )
+    held: dict[str, object] = {
+        "name": collection.name,
+        "kind": collection.kind.value,
+        "space": _encode_space(collection.space),
+        "keep": collection.keep.value,
+        "target_fpir": collection.target_fpir,
+        "retention_days": collection.retention_days,
+    }
+    if collection.generation != FIRST_GENERATION:
+        held["generation"] = collection.generation
+    if collection.index:
+        held["index"] = collection.index
+    if collection.others:
+        held["others"] = [_encode_generation(other) for other in collection.others]
+    if collection.first_space is not None:
+        held["first_space"] = _encode_space(collection.first_space)
+    if collection.past:
+        held["past"] = [_encode_space(space) for space in collection.past]
+    if (trial := collection.trial) is not None:
+        held["trial"] = [trial.generation, trial.mode.value, trial.share]
+    if collection.unknown_days is not None:
+        held["unknown_days"] = collection.unknown_days
+    return canonical(held)
 
 
 def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
     """The collection; id and creation time come from its row."""
     held = _scan(data.decode("ascii"))[0]
-    model, dimension, preprocessing = held["space"]
+    first, trial = held.get("first_space"), held.get("trial")
     return Collection(
         id=id,
         name=held["name"],
         kind=Kind(held["kind"]),
-        space=Space(model, dimension, preprocessing),
+        space=Space(*held["space"]),
         keep=Keep(held["keep"]),
         target_fpir=held["target_fpir"],
         retention_days=held["retention_days"],
         created_at=created_at,
+        generation=held.get("generation", FIRST_GENERATION),
+        index=held.get("index", ""),
+        others=tuple(_decode_generation(other) for other in held.get("others", ())),
+        first_space=Space(*first) if first is not None else None,
+        past=tuple(Space(*space) for space in held.get("past", ())),
+        trial=Trial(trial[0], TrialMode(trial[1]), trial[2]) if trial is not None else None,
+        unknown_days=held.get("unknown_days"),
+    )
+
+
+def _encode_space(space: Space) -> list[str | int]:
+    return [space.model, space.dimension, space.preprocessing]
+
+
+def _encode_generation(generation: Generation) -> dict[str, object]:
+    return {
+        "id": generation.id,
+        "space": _encode_space(generation.space),
+        "index": generation.index,
+        "state": generation.state.value,
+        "created_at": generation.created_at,
+        "until": generation.until,
+    }
+
+
+def _decode_generation(held: Any) -> Generation:
+    return Generation(
+        held["id"],
+        Space(*held["space"]),
+        held["index"],
+        GenerationState(held["state"]),
+        held["created_at"],
+        held["until"],
     )
 
 
@@ -98,9 +149,12 @@ def decode_subject(key: str, updated_at: float, data: bytes) -> Subject:
     )
 
 
-def encode_sample(sample: NewSample) -> bytes:
-    """Length of the vector in bytes (4, little-endian), the vector, then box and quality as JSON."""
-    vector = np.ascontiguousarray(sample.vector, dtype="<f4").tobytes()
+def encode_sample(sample: NewSample | Sample, template: Floats | None = None) -> bytes:
+    """Length of the vector in bytes (4, little-endian), the vector, then box and quality as JSON.
+
+    template: the vector to put there instead of the sample's own.
+    """
+    vector = np.ascontiguousarray(sample.vector if template is None else template, dtype="<f4").tobytes()
     box, quality = sample.box, sample.quality
     facts = canonical(
         {

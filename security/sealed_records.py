@@ -16,17 +16,20 @@ from lookalike.domain import (
     AuditEntry,
     Change,
     Collection,
+    Floats,
     Keep,
     NewSample,
     Page,
     Receipt,
     Sample,
+    Space,
     Subject,
 )
 from lookalike.errors import (
     CollectionExists,
     CollectionNotFound,
     Conflict,
+    GenerationChanged,
     IdempotencyMismatch,
     SampleNotFound,
     SubjectNotFound,
@@ -96,15 +99,19 @@ class SealedRecords:
         found = [self._sealer.open_collection(row) for row in self._rows.read().collections()]
         return sorted(found, key=lambda collection: collection.name)
 
-    def update_collection(self, collection: Collection, entry: AuditEntry) -> None:
-        payload = self._sealer.changed_collection(collection)
+    def change_collection(
+        self, collection: Collection, change: Callable[[Collection], Collection], entry: AuditEntry
+    ) -> Collection:
         note = self._audit.prepare(entry)
 
-        def update(rows: RowWriter) -> None:
-            rows.put_collection(replace(self._row_of(rows, collection), payload=payload))
+        def update(rows: RowWriter) -> Collection:
+            row = self._row_of(rows, collection)
+            changed = change(self._sealer.open_collection(row))
+            rows.put_collection(replace(row, payload=self._sealer.changed_collection(changed)))
             note(rows)
+            return changed
 
-        self._rows.write(update)
+        return self._rows.write(update)
 
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
         def delete(rows: RowWriter) -> Receipt:
@@ -236,6 +243,7 @@ class SealedRecords:
 
             def add(rows: RowWriter) -> list[SampleRow]:
                 self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_templates(rows, collection, samples)
                 if there is None:
                     rows.put_subject(row)
                 added = [_insert(rows, row, sample, now) for sample in sealed]
@@ -243,12 +251,55 @@ class SealedRecords:
                 return added
 
             added = self._rows.write(add)
-            return subject, [self._sealer.open_sample(collection, key, sample) for sample in added]
+            return subject, self._open_samples(collection, added)
 
         return _until_unmoved(attempt)
 
+    def _require_templates(self, rows: RowReader, collection: Collection, samples: Sequence[NewSample]) -> None:
+        """Raises: GenerationChanged if the collection has got a generation that these samples have no template for."""
+        spaces = set(self._sealer.open_collection(self._row_of(rows, collection)).spaces)
+        for sample in samples:
+            if not spaces <= {collection.space, *(space for space, _ in sample.also)}:
+                raise GenerationChanged("the collection has got another generation meanwhile")
+
     def samples(self, collection: Collection, subject: Subject) -> list[Sample]:
-        return self._open_samples(collection, self._rows.read().samples_of(subject.key))
+        rows = self._rows.read().samples_of(subject.key)
+        return self._opened(rows, lambda row: (collection.space_named(row.space), None))
+
+    def samples_lacking(self, collection: Collection, after_number: int, limit: int) -> list[Sample]:
+        """In spaces of their own."""
+        rows = self._rows.read().samples_lacking(collection.id, _names(collection), after_number, limit)
+        return self._opened(rows, lambda row: (collection.space_named(row.space), None))
+
+    def count_lacking(self, collection: Collection) -> int:
+        return self._rows.read().count_lacking(collection.id, _names(collection))
+
+    def put_templates(self, collection: Collection, templates: Sequence[tuple[Sample, Floats]]) -> int:
+        reader = self._rows.read()
+        rows = {row.number: row for row in reader.samples_numbered([sample.number for sample, _ in templates])}
+        owners = reader.subjects(list({row.subject_key for row in rows.values()}))
+        keys = {owner.key: self._sealer.subject_key(owner) for owner in owners}
+        sealed = [
+            (row.number, self._sealer.seal_template(keys[row.subject_key], row, collection.space, sample, vector))
+            for sample, vector in templates
+            if (row := rows.get(sample.number)) is not None and row.subject_key in keys
+        ]
+        name = collection.space.key
+        return self._rows.write(lambda tx: sum(tx.put_template(number, name, data) for number, data in sealed))
+
+    def settle(self, collection: Collection, after_number: int, limit: int) -> int | None:
+        """Make the templates of so many samples in this space their own. Returns the last number, None at the end."""
+        reader = self._rows.read()
+        rows = reader.samples_page(collection.id, after_number, limit)
+        if not rows:
+            return None
+        name = collection.space.key
+        moved = reader.templates([row.number for row in rows], name)
+        self._rows.write(lambda tx: [tx.settle_sample(number, name, data) for number, data in moved.items()])
+        return rows[-1].number
+
+    def drop_space(self, collection: Collection, space: Space, limit: int) -> int:
+        return self._rows.write(lambda tx: tx.drop_templates(collection.id, space.key, limit))
 
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
         note = self._audit.prepare(entry)
@@ -277,10 +328,30 @@ class SealedRecords:
         return row
 
     def _open_samples(self, collection: Collection, rows: Sequence[SampleRow]) -> list[Sample]:
+        """Those of `rows` that have a template in the collection's space."""
+        own = set(_names(collection))
+        others = [row.number for row in rows if row.space not in own]
+        templates = self._rows.read().templates(others, collection.space.key) if others else {}
+
+        def where(row: SampleRow) -> tuple[Space | None, bytes | None]:
+            if row.space in own:
+                return collection.space, None
+            return (collection.space, templates[row.number]) if row.number in templates else (None, None)
+
+        return self._opened(rows, where)
+
+    def _opened(
+        self, rows: Sequence[SampleRow], where: Callable[[SampleRow], tuple[Space | None, bytes | None]]
+    ) -> list[Sample]:
         """Those of `rows` whose subject is still there; what belongs to an erased one opens no more."""
         owners = self._rows.read().subjects(list({row.subject_key for row in rows}))
         keys = {owner.key: self._sealer.subject_key(owner) for owner in owners}
-        return [self._sealer.open_sample(collection, keys[r.subject_key], r) for r in rows if r.subject_key in keys]
+        opened = []
+        for row in rows:
+            key, (space, template) = keys.get(row.subject_key), where(row)
+            if key is not None and space is not None:
+                opened.append(self._sealer.open_sample(space, key, row, template))
+        return opened
 
     # -------------------------------------------------------------------------- what the live view follows
 
@@ -309,7 +380,7 @@ class SealedRecords:
     # ------------------------------------------------------------- what a collection learned from itself
 
     def calibration(self, collection: Collection) -> str | None:
-        payload = self._rows.read().calibration(collection.id)
+        payload = self._rows.read().calibration(collection.id, _names(collection)[-1])
         return self._sealer.open_calibration(collection, payload) if payload is not None else None
 
     def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None:
@@ -318,7 +389,7 @@ class SealedRecords:
 
         def put(rows: RowWriter) -> None:
             self._row_of(rows, collection)
-            rows.put_calibration(collection.id, payload)
+            rows.put_calibration(collection.id, _names(collection)[-1], payload)
             note(rows)
 
         self._rows.write(put)
@@ -362,8 +433,16 @@ def _insert(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: floa
         if there.subject_key != subject.key:
             raise Conflict("a sample of this id belongs to another subject")
         return there
-    number = rows.add_sample(new.id, subject.collection_id, subject.key, sample.payload, at, sample.blobs)
-    return SampleRow(new.id, number, subject.collection_id, subject.key, sample.payload, at)
+    owner = subject.collection_id
+    number = rows.add_sample(new.id, owner, subject.key, sample.payload, at, sample.blobs, sample.space)
+    for space, template in sample.also.items():
+        rows.put_template(number, space, template)
+    return SampleRow(new.id, number, owner, subject.key, sample.payload, at, sample.space)
+
+
+def _names(collection: Collection) -> list[str]:
+    """What rows in the collection's space say of theirs; the last is what calibrations learned there go by."""
+    return [collection.space.key] if collection.space != collection.origin else [collection.space.key, ""]
 
 
 def _until_unmoved(attempt: Callable[[], T]) -> T:

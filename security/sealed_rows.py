@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lookalike.domain import Collection, Keep, NewSample, Sample, Subject
+from lookalike.domain import Collection, Floats, Keep, NewSample, Sample, Space, Subject
 from lookalike.ports import CollectionRow, SampleRow, SubjectRow
-from security.envelope import open_sealed, seal
+from security.envelope import Context, open_sealed, seal
 from security.keys import KeyRing
 from security.sealed_codec import (
     decode_collection,
@@ -29,11 +29,13 @@ _KEY_BYTES = 16
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealedSample:
-    """A sample ready to be inserted. blobs: its sealed pictures by kind."""
+    """A sample ready to be inserted. blobs: its sealed pictures by kind; also: its templates by `Space.key`."""
 
     new: NewSample
     payload: bytes
     blobs: Mapping[str, bytes]
+    space: str
+    also: Mapping[str, bytes]
 
 
 class RowSealer:
@@ -69,12 +71,19 @@ class RowSealer:
         return seal(key, encode_collection(collection), context)
 
     def seal_calibration(self, collection: Collection, text: str) -> bytes:
-        key = self._keyring.collection_keys(collection.id).newest
-        return seal(key, text.encode(), self._keyring.context("calibration", collection=collection.id))
+        return self.seal_of(collection, "calibration", text.encode())
 
     def open_calibration(self, collection: Collection, payload: bytes) -> str:
+        return self.open_of(collection, "calibration", payload).decode()
+
+    def seal_of(self, collection: Collection, type: str, data: bytes, record: str = "") -> bytes:
+        """Something that belongs to a collection as a whole, under the collection's key."""
+        key = self._keyring.collection_keys(collection.id).newest
+        return seal(key, data, self._keyring.context(type, collection=collection.id, record=record))
+
+    def open_of(self, collection: Collection, type: str, payload: bytes, record: str = "") -> bytes:
         key = self._keyring.key_for(collection.id, payload)
-        return open_sealed(key, payload, self._keyring.context("calibration", collection=collection.id)).decode()
+        return open_sealed(key, payload, self._keyring.context(type, collection=collection.id, record=record))
 
     # ------------------------------------------------------------------------------------------- subjects
 
@@ -117,14 +126,6 @@ class RowSealer:
         self, collection: Collection, subject_key: str, key: SecretKey, new: NewSample, at: float
     ) -> SealedSample:
         """A sample and its pictures, sealed under its subject's key."""
-        context = self._keyring.context(
-            "sample",
-            collection=collection.id,
-            subject=subject_key,
-            record=new.id,
-            model=collection.space.model,
-            version=micros(at),
-        )
         pictures = {Keep.CROP: new.crop, Keep.IMAGE: new.image}
         blobs = {
             kind.value: seal(
@@ -135,19 +136,34 @@ class RowSealer:
             for kind, data in pictures.items()
             if data is not None
         }
-        return SealedSample(new, seal(key, encode_sample(new), context), blobs)
+        row = SampleRow(new.id, 0, collection.id, subject_key, b"", at)
+        also = {space.key: self.seal_template(key, row, space, new, vector) for space, vector in new.also}
+        payload = self.seal_template(key, row, collection.space, new, new.vector)
+        return SealedSample(new, payload, blobs, collection.space.key, also)
 
-    def open_sample(self, collection: Collection, key: SecretKey, row: SampleRow) -> Sample:
-        context = self._keyring.context(
+    def seal_template(
+        self, key: SecretKey, row: SampleRow, space: Space, facts: NewSample | Sample, vector: Floats
+    ) -> bytes:
+        """A sample's facts with its vector in one space, as its row or a template beside it keeps them."""
+        return seal(key, encode_sample(facts, vector), self._sample_context(row, f"{space.model}#{space.key}"))
+
+    def open_sample(self, space: Space, key: SecretKey, row: SampleRow, template: bytes | None = None) -> Sample:
+        """The sample in one space: from its row, or from its template there."""
+        # Rows of format 1 do not name their space, and are bound to its model alone.
+        named = template is not None or row.space
+        context = self._sample_context(row, f"{space.model}#{space.key}" if named else space.model)
+        plain = open_sealed(key, row.payload if template is None else template, context)
+        return decode_sample(row.id, row.number, row.subject_key, row.created_at, plain)
+
+    def _sample_context(self, row: SampleRow, model: str) -> Context:
+        return self._keyring.context(
             "sample",
             collection=row.collection_id,
             subject=row.subject_key,
             record=row.id,
-            model=collection.space.model,
+            model=model,
             version=micros(row.created_at),
         )
-        plain = open_sealed(key, row.payload, context)
-        return decode_sample(row.id, row.number, row.subject_key, row.created_at, plain)
 
     def open_picture(self, key: SecretKey, row: SampleRow, kind: Keep, blob: bytes) -> bytes:
         context = self._keyring.context(

@@ -169,14 +169,14 @@ def test_deleting_a_collection_takes_all_of_it_along_and_nothing_else(filled):
     filled.write(lambda tx: tx.put_collection(replace(COLLECTION, id="c2", lookup=b"c2")))
     filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="other", collection_id="c2")))
     add(filled, "a", blobs={"crop": b"x"})
-    filled.write(lambda tx: tx.put_calibration("c1", b"sealed"))
+    filled.write(lambda tx: tx.put_calibration("c1", "", b"sealed"))
 
     filled.write(lambda tx: tx.delete_collection("c1"))
 
     reader = filled.read()
     assert [row.id for row in reader.collections()] == ["c2"]
     assert [row.key for row in reader.subjects(["s1", "other"])] == ["other"]
-    assert reader.sample_by_id("a") is reader.blob("a", "crop") is reader.calibration("c1") is None
+    assert reader.sample_by_id("a") is reader.blob("a", "crop") is reader.calibration("c1", "") is None
     assert reader.count("c1") == (0, 0)
     assert reader.count("c2") == (1, 0)
 
@@ -186,7 +186,7 @@ def test_each_write_of_a_record_is_a_step_of_the_change_sequence(rows):
     rows.write(lambda tx: tx.put_subject(SUBJECT))
     first, second = add(rows, "a"), add(rows, "b")
     rows.write(lambda tx: tx.delete_sample("a"))
-    rows.write(lambda tx: tx.put_calibration("c1", b"sealed"))
+    rows.write(lambda tx: tx.put_calibration("c1", "", b"sealed"))
     rows.write(lambda tx: tx.delete_subject("s1"))
     rows.write(lambda tx: tx.delete_collection("c1"))
     steps = rows.read().changes(0, 100)

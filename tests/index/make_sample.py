@@ -11,7 +11,7 @@ from pathlib import Path
 from index.data_format import DataFolder
 from index.schema import FORMAT
 from index.sqlite_rows import SqliteRows
-from lookalike.ports import AuditRow, CollectionRow, RowWriter, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, RowWriter, SubjectRow
 
 
 def fill(tx: RowWriter) -> None:
@@ -23,7 +23,11 @@ def fill(tx: RowWriter) -> None:
         tx.add_sample(f"{key}-a", "c1", key, b"sealed-vector", 4.0, {"crop": b"sealed-crop"})
     tx.add_sample("s1-b", "c1", "s1", b"sealed-vector-b", 5.0, {})
     tx.delete_subject("s2")
-    tx.put_calibration("c1", b"sealed-calibration")
+    tx.put_calibration("c1", "", b"sealed-calibration")
+    tx.put_template(1, "0123456789abcdef", b"sealed-template")
+    tx.put_job(JobRow("j1", "c1", "running", 8.0, 9.0, 10.0, b"sealed-job"))
+    tx.add_sighting("c1", 11.0, b"sealed-sighting")
+    tx.append_erasure(12.0, b"receipt")
     tx.put_api_key("k1", b"lookup-k1", b"sealed-key")
     tx.append_audit(AuditRow(1, 6.0, bytes(32), b"sealed-entry"))
     tx.put_idempotent(b"lookup-i1", b"digest", b"sealed-answer", 7.0)

@@ -14,7 +14,7 @@ from index.migrations import MIGRATIONS
 from index.schema import FORMAT
 from index.sqlite_rows import SqliteRows
 from lookalike.errors import DataTooNew, StorageUnavailable, TamperedData
-from lookalike.ports import AuditRow, CollectionRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, ErasureRow, JobRow, SightingRow, SubjectRow
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "samples"
@@ -77,8 +77,13 @@ def test_the_kept_sample_of_a_format_opens_with_all_that_is_in_it(sample, tmp_pa
         ]
         assert reader.blob("s1-a", "crop") == b"sealed-crop"
         assert reader.count("c1") == (1, 2)
-        assert reader.last_seq() == 9
-        assert reader.calibration("c1") == b"sealed-calibration"
+        assert reader.last_seq() >= 9
+        if sample.name != "format-1":
+            assert reader.templates([1], "0123456789abcdef") == {1: b"sealed-template"}
+            assert reader.job("j1") == JobRow("j1", "c1", "running", 8.0, 9.0, 10.0, b"sealed-job")
+            assert reader.sightings_page("c1", 0, 10) == [SightingRow(1, "c1", 11.0, b"sealed-sighting")]
+            assert reader.erasures(0, 10) == [ErasureRow(1, 12.0, b"receipt")]
+        assert reader.calibration("c1", "") == b"sealed-calibration"
         assert reader.api_key_by_lookup(b"lookup-k1") == ("k1", b"lookup-k1", b"sealed-key")
         assert reader.audit_tail() == AuditRow(1, 6.0, bytes(32), b"sealed-entry")
         assert reader.idempotent(b"lookup-i1") == (b"digest", b"sealed-answer")
@@ -129,18 +134,17 @@ def test_a_process_killed_in_the_middle_of_a_migration_leaves_the_old_format_who
     done = subprocess.run([sys.executable, "-c", KILLED, str(old)], cwd=ROOT, check=False)
     assert done.returncode == -9
 
-    with DataFolder(old, "1.0.0") as data:
+    assert query(old / "records.db", "PRAGMA user_version") == [(1,)]
+    with DataFolder(old, "2.0.0") as data:
         rows = SqliteRows(data.records)
         assert rows.read().count("c1") == (1, 2)
         assert len(rows.read().samples_of("s1")) == 2
         rows.close()
-    with DataFolder(old, "2.0.0", table={1: add_a_table}, target=2) as data:
-        assert query(data.records, "SELECT name FROM extras") == [("made",)]
 
 
 def test_a_folder_that_a_process_uses_is_not_migrated_under_it(old):
     with (
-        DataFolder(old, "1.0.0"),
+        DataFolder(old, "1.0.0", table={}, target=1),
         pytest.raises(StorageUnavailable, match="stop the service"),
     ):
         DataFolder(old, "2.0.0", table={1: add_a_table}, target=2)
@@ -178,7 +182,7 @@ def test_a_newer_database_is_refused_even_if_the_statement_is_old(old):
 
 def test_a_statement_that_lags_behind_the_database_is_mended(old):
     (old / "format.json").unlink()
-    with DataFolder(old, "1.0.0"):
+    with DataFolder(old, "1.0.0", table={}, target=1):
         pass
 
     assert json.loads((old / "format.json").read_text())["format"] == 1

@@ -8,12 +8,22 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from lookalike.domain import Change, Op
 from lookalike.errors import Conflict
-from lookalike.ports import AuditRow, CollectionRow, RowReader, RowWriter, SampleRow, SubjectRow
+from lookalike.ports import (
+    AuditRow,
+    CollectionRow,
+    ErasureRow,
+    JobRow,
+    RowReader,
+    RowWriter,
+    SampleRow,
+    SightingRow,
+    SubjectRow,
+)
 
 T = TypeVar("T")
 
@@ -29,8 +39,13 @@ class Tables:
     api_keys: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     audit: list[AuditRow] = field(default_factory=list)
     idempotent: dict[bytes, tuple[bytes, bytes, float]] = field(default_factory=dict)
-    calibrations: dict[str, bytes] = field(default_factory=dict)
+    calibrations: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    templates: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    jobs: dict[str, JobRow] = field(default_factory=dict)
+    sightings: dict[int, SightingRow] = field(default_factory=dict)
+    erasures: list[ErasureRow] = field(default_factory=list)
     last_number: int = 0
+    last_sighting: int = 0
 
 
 class MemoryRows:
@@ -131,8 +146,40 @@ class _Cursor:
         held = self._t.idempotent.get(lookup)
         return held[:2] if held is not None else None
 
-    def calibration(self, collection_id: str) -> bytes | None:
-        return self._t.calibrations.get(collection_id)
+    def calibration(self, collection_id: str, space: str) -> bytes | None:
+        return self._t.calibrations.get((collection_id, space))
+
+    def templates(self, numbers: Sequence[int], space: str) -> dict[int, bytes]:
+        return {n: self._t.templates[n, space] for n in numbers if (n, space) in self._t.templates}
+
+    def _lacking(self, collection_id: str, spaces: Sequence[str]) -> list[SampleRow]:
+        held = (row for _, row in sorted(self._t.samples.items()) if row.collection_id == collection_id)
+        return [
+            row
+            for row in held
+            if row.space not in spaces and not any((row.number, s) in self._t.templates for s in spaces)
+        ]
+
+    def samples_lacking(
+        self, collection_id: str, spaces: Sequence[str], after_number: int, limit: int
+    ) -> list[SampleRow]:
+        return [row for row in self._lacking(collection_id, spaces) if row.number > after_number][:limit]
+
+    def count_lacking(self, collection_id: str, spaces: Sequence[str]) -> int:
+        return len(self._lacking(collection_id, spaces))
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        return sorted(self._t.jobs.values(), key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+
+    def job(self, id: str) -> JobRow | None:
+        return self._t.jobs.get(id)
+
+    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]:
+        held = (row for _, row in sorted(self._t.sightings.items()) if row.collection_id == collection_id)
+        return [row for row in held if row.number > after_number][:limit]
+
+    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]:
+        return self._t.erasures[after_seq : after_seq + limit]
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -149,7 +196,10 @@ class _Cursor:
     def delete_collection(self, collection_id: str) -> None:
         for key in [k for k, row in self._t.subjects.items() if row.collection_id == collection_id]:
             self.delete_subject(key)
-        self._t.calibrations.pop(collection_id, None)
+        for held in [key for key in self._t.calibrations if key[0] == collection_id]:
+            del self._t.calibrations[held]
+        self._t.jobs = {id: row for id, row in self._t.jobs.items() if row.collection_id != collection_id}
+        self.forget_sightings(collection_id, float("inf"))
         if self._t.collections.pop(collection_id, None) is not None:
             self._log(Op.DELETE, collection_id)
 
@@ -175,6 +225,7 @@ class _Cursor:
         payload: bytes,
         created_at: float,
         blobs: Mapping[str, bytes],
+        space: str = "",
     ) -> int:
         there = self.sample_by_id(id)
         if there is not None:
@@ -183,7 +234,7 @@ class _Cursor:
             return there.number
         self._t.last_number += 1
         number = self._t.last_number
-        self._t.samples[number] = SampleRow(id, number, collection_id, subject_key, payload, created_at)
+        self._t.samples[number] = SampleRow(id, number, collection_id, subject_key, payload, created_at, space)
         self._t.blobs.update({(id, kind): blob for kind, blob in blobs.items()})
         self._log(Op.PUT, collection_id, subject_key, number)
         return number
@@ -195,6 +246,8 @@ class _Cursor:
         del self._t.samples[row.number]
         for held in [key for key in self._t.blobs if key[0] == id]:
             del self._t.blobs[held]
+        for template in [key for key in self._t.templates if key[0] == row.number]:
+            del self._t.templates[template]
         self._log(Op.DELETE, row.collection_id, row.subject_key, row.number)
         return row.number
 
@@ -216,6 +269,66 @@ class _Cursor:
             del self._t.idempotent[lookup]
         return len(old)
 
-    def put_calibration(self, collection_id: str, payload: bytes) -> None:
-        self._t.calibrations[collection_id] = payload
+    def put_calibration(self, collection_id: str, space: str, payload: bytes) -> None:
+        self._t.calibrations[collection_id, space] = payload
         self._log(Op.PUT, collection_id)
+
+    def put_template(self, number: int, space: str, payload: bytes) -> bool:
+        row = self._t.samples.get(number)
+        if row is None:
+            return False
+        self._t.templates[number, space] = payload
+        self._log(Op.PUT, row.collection_id, row.subject_key, number)
+        return True
+
+    def settle_sample(self, number: int, space: str, payload: bytes) -> bool:
+        row = self._t.samples.get(number)
+        self._t.templates.pop((number, space), None)
+        if row is None:
+            return False
+        self._t.samples[number] = replace(row, space=space, payload=payload)
+        return True
+
+    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
+        mine = {n for n, row in self._t.samples.items() if row.collection_id == collection_id}
+        gone = [key for key in sorted(self._t.templates) if key[0] in mine and key[1] == space][:limit]
+        for key in gone:
+            del self._t.templates[key]
+        return len(gone)
+
+    def put_job(self, row: JobRow) -> None:
+        self._t.jobs[row.id] = row
+
+    def claim_job(self, now: float, until: float) -> JobRow | None:
+        for row in sorted(self._t.jobs.values(), key=lambda row: (row.created_at, row.id)):
+            if row.state == "queued" or (row.state == "running" and row.leased_until <= now):
+                self._t.jobs[row.id] = replace(row, state="running", updated_at=now, leased_until=until)
+                return self._t.jobs[row.id]
+        return None
+
+    def delete_jobs(self, before: float) -> int:
+        ended = [r.id for r in self._t.jobs.values() if r.state not in ("queued", "running") and r.updated_at < before]
+        for id in ended:
+            del self._t.jobs[id]
+        return len(ended)
+
+    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
+        self._t.last_sighting += 1
+        number = self._t.last_sighting
+        self._t.sightings[number] = SightingRow(number, collection_id, at, payload)
+        return number
+
+    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int:
+        gone = [n for n in numbers if n in self._t.sightings and self._t.sightings[n].collection_id == collection_id]
+        for number in gone:
+            del self._t.sightings[number]
+        return len(gone)
+
+    def forget_sightings(self, collection_id: str, before: float) -> int:
+        held = [r.number for r in self._t.sightings.values() if r.collection_id == collection_id and r.at < before]
+        return self.delete_sightings(collection_id, held)
+
+    def append_erasure(self, at: float, receipt: bytes) -> int:
+        seq = len(self._t.erasures) + 1
+        self._t.erasures.append(ErasureRow(seq, at, receipt))
+        return seq

@@ -59,7 +59,7 @@ def test_an_unknown_collection_is_not_found(records, collection):
 def test_a_changed_collection_keeps_its_people(records, collection):
     records.add_samples(collection, "alice", [new_sample()], ENTRY)
     changed = replace(collection, target_fpir=0.1, keep=Keep.NONE)
-    records.update_collection(changed, ENTRY)
+    records.change_collection(collection, lambda c: replace(c, target_fpir=0.1, keep=Keep.NONE), ENTRY)
     assert records.collection("visitors") == changed
     assert records.subject(changed, "alice").id == "alice"
 
@@ -74,7 +74,7 @@ def test_a_deleted_collection_is_gone_with_its_people_and_its_receipt_says_how_m
         lambda: records.collection("visitors"),
         lambda: records.put_subject(collection, ALICE, ENTRY),
         lambda: records.add_samples(collection, "carol", [new_sample()], ENTRY),
-        lambda: records.update_collection(collection, ENTRY),
+        lambda: records.change_collection(collection, lambda c: c, ENTRY),
         lambda: records.delete_collection(collection, ENTRY),
     ):
         with pytest.raises(CollectionNotFound):
