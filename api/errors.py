@@ -87,6 +87,8 @@ FAULTS: Mapping[str, Fault] = {
     "space_mismatch": Fault(409, "The collection belongs to another model"),
     "idempotency_mismatch": Fault(409, "The idempotency key was used with another body"),
     "not_calibratable": Fault(409, "There is too little to learn from"),
+    "generation_changed": Fault(409, "The collection's generations changed meanwhile"),
+    "no_such_generation": Fault(409, "No such generation"),
     "job_not_cancellable": Fault(409, "The job can no longer be cancelled"),
     "overloaded": Fault(503, "The service is busy", retry_after_s=1),
     "index_unavailable": Fault(503, "The index cannot be searched", retry_after_s=5),

@@ -9,22 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 from api.calibrator import Calibrator
 from api.follower import Follower
 from api.jobs import JobRunner
-from embedder.factory import build_face_embedder
-from embedder.images import ImageLimits
+from api.models import InstalledModels
 from index.backends import index_factory
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
-from lookalike.calibration import Calibration
-from lookalike.domain import Grant, Principal
+from lookalike.domain import Grant, Kind, Principal
 from lookalike.errors import BadSettings, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
-from lookalike.ports import FaceEncoder, Records
+from lookalike.ports import Records
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from security.audit import SealedAuditLog
@@ -69,7 +66,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         # Models load outside Python for the most part, so the records can be read meanwhile.
         loading = ThreadPoolExecutor(1, "models")
         stack.callback(loading.shutdown)
-        encoding = loading.submit(open_encoder, settings)
+        models = InstalledModels(settings)
+        first_model = loading.submit(models.default, Kind.FACE)
         held = DataFolder(folder, version("lookalike"))
         stack.callback(held.close)
         rows = SqliteRows(held.records)
@@ -81,8 +79,10 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
-        encoder = encoding.result()
-        gallery = Gallery(records, audit, encoder, rosters, model_calibration(encoder))
+        gallery = Gallery(records, audit, rosters, models)
+        space = first_model.result()
+        if models.calibration(space) is None:
+            raise BadSettings(f"the model {space.model!r} has no calibration, so its scores could not be judged")
         jobs = JobRunner()
         stack.callback(jobs.close)
         first_key = None
@@ -99,7 +99,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             audit=audit,
             jobs=jobs,
             rosters=rosters,
-            runtime=encoder.runtime,
+            runtime=models.encoder(space).runtime,
             first_key=first_key,
             server_context=lambda: _tls(settings, keyring),
             close=stack.pop_all().close,
@@ -115,28 +115,6 @@ def prepare_folder(folder: Path) -> Path:
         kind = StorageFull if error.errno == 28 else StorageUnavailable
         raise kind(f"the data folder cannot be made or owned: {error.strerror}") from error
     return folder.absolute()
-
-
-def open_encoder(settings: Settings) -> FaceEncoder:
-    """The face embedder that the settings name; its converted models are kept under the data folder."""
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    return build_face_embedder(
-        settings.data.absolute() / "models",
-        runtime=settings.runtime,
-        detector=settings.detector,
-        embedder=settings.embedder,
-        limits=limits,
-        max_faces=settings.max_faces,
-    )
-
-
-def model_calibration(encoder: FaceEncoder) -> Calibration:
-    """The calibration that belongs to a model. Raises: BadSettings for a model that has none."""
-    name = f"{encoder.space.model.replace(':', '-').replace('/', '-')}.json"
-    found = files("lookalike") / "calibrations" / name
-    if not found.is_file():
-        raise BadSettings(f"the model {encoder.space.model!r} has no calibration, so its scores could not be judged")
-    return Calibration.from_json(found.read_text("utf-8"))
 
 
 def local_principal() -> Principal:

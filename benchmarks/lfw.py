@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from api.wiring import open_encoder
+from api.models import load_face_encoder
 from embedder.evaluate.identification import fnir_at, fnir_estimate, open_set, rank_one
 from embedder.evaluate.protocol import Protocol, read_protocol
 from embedder.evaluate.vectors import Embedded, embed
@@ -169,7 +169,7 @@ def main() -> int:
         return 0
     settings = read_settings()
     parts = {"embedder": chosen.embedder or settings.embedder, "runtime": chosen.runtime}
-    encoder = open_encoder(settings.model_copy(update={"data": ROOT / ".cache", **parts}))
+    encoder = load_face_encoder(settings.model_copy(update={"data": ROOT / ".cache", **parts}))
     protocol = read_protocol(pairs)
     started = time.process_time()
     embedded = embed(protocol.pictures, encoder, progress, central=chosen.face == "central")

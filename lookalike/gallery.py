@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from lookalike import domain, inputs
+from lookalike import inputs
 from lookalike.answers import (
     CalibrationReport,
     Caller,
     Comparison,
-    EnrolConflict,
-    EnrolledSample,
-    Enrolment,
     Identification,
     IdentifiedFace,
-    Picture,
-    Rejected,
     Verification,
 )
 from lookalike.calibration import Calibration
@@ -30,57 +24,44 @@ from lookalike.domain import (
     EncodedFace,
     Face,
     Floats,
-    Keep,
-    NewSample,
+    Kind,
     Permission,
+    Space,
     Threshold,
 )
-from lookalike.errors import (
-    AllRejected,
-    FaceNotFound,
-    InvalidInput,
-    LookalikeError,
-    PermissionDenied,
-    SampleNotFound,
-)
-from lookalike.ports import AuditLog, FaceEncoder, Records
-from lookalike.register import UNSET, Register
+from lookalike.enrolment import Enroller
+from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
+from lookalike.ports import AuditLog, FaceEncoder, Models, Records
+from lookalike.register import UNSET
 from lookalike.roster import Ranked, Roster, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
 
-DIFFERENT_FMR = 0.05
-"""A sample less like its own subject than one impostor in twenty is flagged."""
 
-
-class Gallery(Register):
+class Gallery(Enroller):
     """Enrol, identify, verify, erase, and what belongs to them. Thread-safe."""
 
     def __init__(
         self,
         records: Records,
         audit: AuditLog,
-        encoder: FaceEncoder,
         rosters: Rosters,
-        calibration: Calibration,
+        models: Models,
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
     ) -> None:
-        super().__init__(records, audit, rosters, encoder.space)
-        self._encoder = encoder
-        self._model_calibration = calibration
-        self._own_calibrations: dict[str, Calibration | None] = {}
+        super().__init__(records, audit, rosters, models)
         self._today = today
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         """Learn a collection's thresholds from its own non-matching pairs. Raises: NotCalibratable."""
         with self._on_record(caller, "collection.calibrate", Permission.MANAGE_COLLECTIONS, name) as record:
-            collection = self._records.collection(name)
-            roster = self._roster(collection)
-            learned = recalibrate(self._model_calibration, *_templates(roster))
+            live = self._live.of(self._records.collection(name))
+            collection, roster = live.collection, live.roster
+            learned = recalibrate(self._base(collection.space), *_templates(roster))
             record.details.update(subjects=learned.subjects, pairs=learned.pairs)
-            before = self._calibration(roster).threshold(collection.target_fpir, len(roster))
+            before = live.calibration.threshold(collection.target_fpir, len(roster))
             self._records.put_calibration(collection, learned.calibration.to_json(), record.commit())
             self._rosters.catch_up()
             after = learned.calibration.threshold(collection.target_fpir, len(roster))
@@ -89,105 +70,22 @@ class Gallery(Register):
     def overdue(self, subjects: int) -> list[str]:
         """Live collections of so many subjects or more that never learned from their own pairs, or doubled since."""
         names = []
-        for roster in self._rosters.loaded():
-            own = self._calibration(roster)
-            learned_from = 0 if own is self._model_calibration else int(own.provenance.get("subjects", 0))
-            if len(roster) >= max(subjects, 2 * learned_from):
-                names.append(roster.collection.name)
+        for live in self._live.loaded():
+            learned_from = int(live.calibration.provenance.get("subjects", 0)) if live.learned else 0
+            if live.collection.kind is Kind.FACE and len(live.roster) >= max(subjects, 2 * learned_from):
+                names.append(live.collection.name)
         return names
 
-    # ----------------------------------------------------------------------------------------------- enrol
+    def _base(self, space: Space) -> Calibration:
+        """What a collection's own pairs are laid over: its model's calibration, or the usual one in its place.
 
-    def enrol(
-        self,
-        caller: Caller,
-        collection: str,
-        id: str,
-        pictures: Sequence[Picture],
-        *,
-        idempotency_key: str | None = None,
-    ) -> Enrolment:
-        """Enrol the largest face of each picture; all that pass are committed together, or none.
-
-        idempotency_key: makes a retry find the samples that it enrolled.
-        Raises: AllRejected, CollectionNotFound, InvalidInput.
+        Only the shape of the tail is taken from there, so that of another model will do.
         """
-        with self._on_record(caller, "sample.enrol", Permission.ENROL, collection, id) as record:
-            domain.subject_id(id)
-            where = self._records.collection(collection)
-            roster = self._roster(where)
-            encoded: list[tuple[Picture, EncodedFace, tuple[domain.Box, ...]]] = []
-            rejected: list[Rejected] = []
-            for picture in pictures:
-                try:
-                    encoded.append((picture, *self._enrollable(picture)))
-                except _Refused as refusal:
-                    rejected.append(Rejected(picture.filename, refusal.reasons))
-            record.details.update(samples=len(encoded), rejected=len(rejected))
-            if not encoded:
-                raise AllRejected("no picture could be enrolled", [(r.filename, r.reasons) for r in rejected])
-            conflicts = [self._conflict(roster, where, id, face.vector) for _, face, _ in encoded]
-            record.details["conflicts"] = sum(conflict is not None for conflict in conflicts)
-            new = [
-                self._new_sample(where, face, picture, self._sample_id(idempotency_key, ordinal))
-                for ordinal, (picture, face, _) in enumerate(encoded)
-            ]
-            subject, samples = self._records.add_samples(where, id, new, record.commit())
-            self._rosters.catch_up()
-            enrolled = tuple(
-                EnrolledSample(sample, picture.filename, conflict, others)
-                for sample, (picture, _, others), conflict in zip(samples, encoded, conflicts, strict=True)
-            )
-            return Enrolment(subject, enrolled, tuple(rejected))
-
-    def _enrollable(self, picture: Picture) -> tuple[EncodedFace, tuple[domain.Box, ...]]:
-        """The largest face, if its quality allows, and the boxes of the others. Raises: _Refused."""
-        try:
-            faces, template = self._encoder.enrollable(picture.data)
-        except InvalidInput as error:
-            raise _Refused((error.code,)) from error
-        if template is None:
-            raise _Refused(faces[0].quality.reasons if faces else (FaceNotFound.code,))
-        return template, tuple(face.box for face in faces[1:])
-
-    def _sample_id(self, idempotency_key: str | None, ordinal: int) -> str:
-        if idempotency_key is None:
-            return secrets.token_hex(16)
-        return self._records.derived_id(idempotency_key, ordinal)
-
-    @staticmethod
-    def _new_sample(collection: Collection, face: EncodedFace, picture: Picture, id: str) -> NewSample:
-        return NewSample(
-            id=id,
-            box=face.face.box,
-            quality=face.face.quality,
-            vector=face.vector,
-            crop=face.crop if collection.keep is not Keep.NONE else None,
-            image=picture.data if collection.keep is Keep.IMAGE else None,
-        )
-
-    def _conflict(self, roster: Roster, collection: Collection, id: str, vector: Floats) -> EnrolConflict | None:
-        """Whether this face is already someone else, or unlike the subject's own samples."""
-        calibration = self._calibration(roster)
-        query = Embeddings(collection.space, vector[None, :])
-        ranked = roster.rank(query, 2)[0]
-        subjects = self._records.subjects(collection, [r.subject_key for r in ranked])
-        bar = calibration.threshold(collection.target_fpir, len(roster)).similarity
-        for r in ranked:
-            other = subjects.get(r.subject_key)
-            if other is not None and other.id != id and r.similarity >= bar:
-                return EnrolConflict("matches_other_subject", r.similarity, other.id)
-        own = next((s.key for s in subjects.values() if s.id == id), None) or self._key_of(collection, id)
-        similarity = roster.similarity(vector, own) if own is not None else None
-        if similarity is not None and similarity[0] < calibration.threshold_for_fmr(DIFFERENT_FMR).similarity:
-            return EnrolConflict("differs_from_own_samples", similarity[0])
-        return None
-
-    def _key_of(self, collection: Collection, id: str) -> str | None:
-        try:
-            return self._records.subject(collection, id).key
-        except LookalikeError:
-            return None
+        kind_default = self._models.default(Kind.FACE)
+        found = self._models.calibration(space) or self._models.calibration(kind_default)
+        if found is None:
+            raise ModelNotAvailable(f"the model {space.model!r} has no calibration")
+        return found
 
     # ---------------------------------------------------------------------------------- identify and verify
 
@@ -211,14 +109,13 @@ class Gallery(Register):
         with self._on_record(caller, "identify", Permission.IDENTIFY, collection) as record:
             if not 1 <= limit <= 100:
                 raise InvalidInput("limit: 1 to 100 are allowed")
-            where = self._records.collection(collection)
-            roster = self._roster(where)
-            faces = self._encoder.encode(image, largest_only=largest_only)
+            live = self._live.of(self._records.collection(collection))
+            where, roster, calibration = live.collection, live.roster, live.calibration
+            faces = live.encoder.encode(image, largest_only=largest_only)
             if not faces:
                 raise FaceNotFound("no face was found in the picture")
             selection = roster.labels_with(metadata or {})
             size = len(roster) if selection is None else selection[1]
-            calibration = self._calibration(roster)
             bar = _decide(calibration, size, threshold, fpir if fpir is not None else where.target_fpir)
             queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
             ranked = roster.rank(queries, limit, None if selection is None else selection[0])
@@ -230,7 +127,7 @@ class Gallery(Register):
                 matched=_joined(r.subject_key for h in hits for r in h),
             )
             identified = tuple(IdentifiedFace(f.face, c) for f, c in zip(faces, answers, strict=True))
-            return Identification(identified, bar, self.model)
+            return Identification(identified, bar, where.space.model)
 
     def _candidates(
         self, collection: Collection, calibration: Calibration, size: int, hits: list[list[Ranked]]
@@ -265,14 +162,13 @@ class Gallery(Register):
     ) -> Verification:
         """Whether the picture's largest face is this subject. Raises: FaceNotFound, SubjectNotFound, SampleNotFound."""
         with self._on_record(caller, "verify", Permission.IDENTIFY, collection, id) as record:
-            where = self._records.collection(collection)
-            subject = self._records.subject(where, id)
-            face = self._largest(image)
-            roster = self._roster(where)
-            found = roster.similarity(face.vector, subject.key)
+            live = self._live.of(self._records.collection(collection))
+            subject = self._records.subject(live.collection, id)
+            face = _largest(live.encoder, image)
+            found = live.roster.similarity(face.vector, subject.key)
             if found is None:
                 raise SampleNotFound("the subject has no sample to compare with")
-            calibration = self._calibration(roster)
+            calibration = live.calibration
             bar = _decide_pair(calibration, threshold, fmr)
             match = found[0] >= bar.similarity and subject_is_valid(subject, self._today())
             record.details.update(match=int(match))
@@ -290,9 +186,12 @@ class Gallery(Register):
         """Whether the largest faces of two pictures are one person. Raises: FaceNotFound."""
         with self._on_record(caller, "compare", None) as record:
             self._require_anywhere(caller, Permission.IDENTIFY)
-            a, b = self._largest(image_a, "image_a"), self._largest(image_b, "image_b")
+            space = self._models.default(Kind.FACE)
+            encoder, calibration = self._models.encoder(space), self._models.calibration(space)
+            if calibration is None:
+                raise ModelNotAvailable(f"the model {space.model!r} has no calibration")
+            a, b = _largest(encoder, image_a, "image_a"), _largest(encoder, image_b, "image_b")
             similarity = float(a.vector @ b.vector)
-            calibration = self._model_calibration
             bar = _decide_pair(calibration, threshold, fmr)
             match = similarity >= bar.similarity
             record.details.update(match=int(match))
@@ -302,46 +201,24 @@ class Gallery(Register):
         """The faces of a picture, largest first; an empty list is an answer."""
         with self._on_record(caller, "detect", None) as record:
             self._require_anywhere(caller, Permission.IDENTIFY)
-            faces = self._encoder.detect(image)
+            faces = self._models.encoder(self._models.default(Kind.FACE)).detect(image)
             record.details.update(faces=len(faces))
             return faces
-
-    def _largest(self, image: bytes, which: str = "image") -> EncodedFace:
-        faces = self._encoder.encode(image, largest_only=True)
-        if not faces:
-            raise FaceNotFound(f"no face was found in {which}")
-        return faces[0]
 
     @staticmethod
     def _require_anywhere(caller: Caller, permission: Permission) -> None:
         if not caller.principal.may_anywhere(permission):
             raise PermissionDenied(f"this needs the permission {permission.value!r}, which the credential lacks")
 
-    # ------------------------------------------------------------------------------------------ live view
-
-    def _roster(self, collection: Collection) -> Roster:
-        self._encoder.space.require(collection.space)
-        return self._rosters.of(collection)
-
-    def _calibration(self, roster: Roster) -> Calibration:
-        """The collection's own calibration where it has one, else the model's."""
-        id = roster.collection.id
-        if roster.calibration_stale or id not in self._own_calibrations:
-            roster.calibration_stale = False
-            text = self._records.calibration(roster.collection)
-            self._own_calibrations[id] = Calibration.from_json(text) if text is not None else None
-        return self._own_calibrations[id] or self._model_calibration
-
 
 __all__ = ["UNSET", "Gallery"]
 
 
-class _Refused(Exception):
-    """A picture that is not enrolled, with the reasons."""
-
-    def __init__(self, reasons: tuple[str, ...]) -> None:
-        super().__init__(*reasons)
-        self.reasons = reasons
+def _largest(encoder: FaceEncoder, image: bytes, which: str = "image") -> EncodedFace:
+    faces = encoder.encode(image, largest_only=True)
+    if not faces:
+        raise FaceNotFound(f"no face was found in {which}")
+    return faces[0]
 
 
 def _decide(calibration: Calibration, size: int, threshold: float | None, fpir: float) -> Threshold:

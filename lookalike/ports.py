@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from lookalike.calibration import Calibration
 from lookalike.domain import (
     AuditEntry,
     Change,
@@ -20,6 +21,7 @@ from lookalike.domain import (
     Face,
     Floats,
     Keep,
+    Kind,
     Labels,
     NewSample,
     Page,
@@ -74,6 +76,33 @@ class FaceEncoder(Protocol):
 
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         """Embeddings of aligned crops as `encode` gave them: (N, D)."""
+        ...
+
+
+class Models(Protocol):
+    """The models at hand, each loaded at its first use. Thread-safe."""
+
+    def default(self, kind: Kind) -> Space:
+        """The space of new collections of this kind. Raises: ModelNotAvailable where there is no model for it."""
+        ...
+
+    def names(self, kind: Kind) -> list[str]:
+        """The models that a collection of this kind can be given, the default one first."""
+        ...
+
+    def space(self, kind: Kind, model: str) -> Space:
+        """The space of a model by its name. Raises: ModelNotAvailable."""
+        ...
+
+    def encoder(self, space: Space) -> FaceEncoder:
+        """What encodes into this space; an item is encoded as if its whole picture were a face.
+
+        Raises: ModelNotAvailable where its model is not at hand; SpaceMismatch where that prepares pictures otherwise.
+        """
+        ...
+
+    def calibration(self, space: Space) -> Calibration | None:
+        """What the model's scores mean, as far as that was learned before; None where it was not."""
         ...
 
 

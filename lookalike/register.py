@@ -21,12 +21,11 @@ from lookalike.domain import (
     Permission,
     Receipt,
     Sample,
-    Space,
     Subject,
 )
 from lookalike.errors import InvalidInput, ModelNotAvailable, PermissionDenied
 from lookalike.on_record import Operation, on_record
-from lookalike.ports import AuditLog, Records
+from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Rosters
 
 UNSET: Final = object()
@@ -36,16 +35,16 @@ UNSET: Final = object()
 class Register:
     """Collections and subjects: create, read, change, erase. Thread-safe; it sees no pictures."""
 
-    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, space: Space) -> None:
+    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, models: Models) -> None:
         self._records = records
         self._audit = audit
         self._rosters = rosters
-        self._space = space
+        self._models = models
 
     @property
     def model(self) -> str:
-        """The model in service."""
-        return self._space.model
+        """The model of new collections of faces."""
+        return self._models.default(Kind.FACE).model
 
     def readiness(self) -> str | None:
         """Why the service cannot answer truly at present; None while it can."""
@@ -66,15 +65,14 @@ class Register:
     ) -> CollectionInfo:
         """Raises: CollectionExists, InvalidInput, ModelNotAvailable."""
         with self._on_record(caller, "collection.create", Permission.MANAGE_COLLECTIONS, name) as record:
-            if kind is not Kind.FACE:
-                raise ModelNotAvailable("no model for images is installed; this version serves kind: face")
-            if model is not None and model != self.model:
-                raise ModelNotAvailable(f"the model in service is {self.model!r}")
+            space = self._models.default(kind) if model is None else self._models.space(kind, model)
+            if self._models.calibration(space) is None:
+                raise ModelNotAvailable(f"the model {space.model!r} has no calibration: re-index a collection to it")
             collection = Collection(
                 id=secrets.token_hex(16),
                 name=domain.collection_name(name),
                 kind=kind,
-                space=self._space,
+                space=space,
                 keep=keep,
                 target_fpir=inputs.rate(target_fpir, "target_fpir"),
                 retention_days=inputs.retention(retention_days),

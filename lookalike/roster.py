@@ -15,7 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lookalike.domain import Change, Collection, Embeddings, Floats, Labels, Op, Sample, Space, Subject
+from lookalike.domain import (
+    Change,
+    Collection,
+    Embeddings,
+    Floats,
+    Generation,
+    GenerationState,
+    Labels,
+    Op,
+    Sample,
+    Space,
+    Subject,
+)
 from lookalike.fusion import fuse
 from lookalike.ports import Neighbour, Records, Snapshots, VectorIndex
 
@@ -157,7 +169,7 @@ class Roster:
         """Take over changes of this collection, in order; those seen already do no harm."""
         fresh = [c for c in changes if c.seq > self.seq]
         touched = {c.subject_key for c in fresh if c.number is None and c.subject_key is not None}
-        put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None]
+        put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None and c.number not in self._owner]
         self._put(self._records.samples_numbered(self.collection, put) if put else [])
         for change in fresh:
             if change.op is Op.DELETE and change.number is not None:
@@ -255,19 +267,21 @@ def _space_json(space: Space) -> list[str | int]:
 
 
 class Rosters:
-    """All live collections of this process, following one change sequence.
+    """All live collections of this process, each generation of them that is asked for, following one change sequence.
 
     trouble: why answers may be out of date, None while they are not.
     """
 
-    def __init__(self, records: Records, snapshots: Snapshots, make_index: Callable[[Space], VectorIndex]) -> None:
+    def __init__(self, records: Records, snapshots: Snapshots, make_index: Callable[[str, Space], VectorIndex]) -> None:
+        """make_index: takes an index URL, empty for the service's own, and the space."""
         self._records = records
         self._snapshots = snapshots
         self._make_index = make_index
-        self._rosters: dict[str, Roster] = {}
+        self._rosters: dict[tuple[str, str], Roster] = {}
         self.trouble: str | None = "the galleries are being loaded"
         self._seq = records.last_seq()
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def load_all(self) -> None:
         """Make every collection live, before a service says that it is ready."""
@@ -277,17 +291,17 @@ class Rosters:
         self.trouble = None
 
     def of(self, collection: Collection) -> Roster:
-        """The collection's roster, loaded at its first use."""
-        roster = self._rosters.get(collection.id)
+        """The roster of the collection's generation, loaded at its first use; others are answered meanwhile."""
+        key = (collection.id, collection.generation)
+        roster = self._rosters.get(key)
         if roster is None:
-            with self._lock:
-                roster = self._rosters.get(collection.id)
-                if roster is None:
-                    roster = Roster(collection, self._make_index(collection.space), self._records)
-                    roster.load(self._snapshots.load(collection))
-                    self._advance(roster)
-                    self._rosters[collection.id] = roster
+            with self._loading:
+                roster = self._rosters.get(key) or self._load(collection)
         return roster
+
+    def is_live(self, collection: Collection) -> bool:
+        """Whether the collection's generation is loaded."""
+        return (collection.id, collection.generation) in self._rosters
 
     def loaded(self) -> list[Roster]:
         return list(self._rosters.values())
@@ -306,6 +320,20 @@ class Rosters:
                 applied += len(changes)
         return applied
 
+    def tend(self) -> None:
+        """Load generations that will be asked for and let go of those that no longer are; for a thread with time."""
+        for collection in self._records.collections():
+            if not any(held == collection.id for held, _ in list(self._rosters)):
+                continue
+            wanted = [collection, *(collection.seen_as(g) for g in collection.others if _will_be_asked(collection, g))]
+            for view in wanted:
+                self.of(view)
+            keep = {view.generation for view in wanted}
+            keep |= {g.id for g in collection.others if g.state is GenerationState.BUILDING}
+            with self._lock:
+                for key in [k for k in self._rosters if k[0] == collection.id and k[1] not in keep]:
+                    del self._rosters[key]
+
     def save_snapshots(self, *, at_least: int) -> None:
         """Write a snapshot of each large roster that took over this many changes since its last one."""
         for roster in self.loaded():
@@ -316,17 +344,26 @@ class Rosters:
                 self._snapshots.save(roster.collection, chunks)
                 roster.unsaved -= unsaved
 
+    def _load(self, collection: Collection) -> Roster:
+        roster = Roster(collection, self._make_index(collection.index, collection.space), self._records)
+        roster.load(self._snapshots.load(collection))
+        with self._lock:
+            self._advance(roster)
+            self._rosters[collection.id, collection.generation] = roster
+        return roster
+
     def _apply(self, collection_id: str, changes: list[Change]) -> None:
-        roster = self._rosters.get(collection_id)
+        rosters = [roster for (held, _), roster in self._rosters.items() if held == collection_id]
         if any(c.op is Op.DELETE and c.subject_key is None and c.number is None for c in changes):
-            self._rosters.pop(collection_id, None)
+            for roster in rosters:
+                del self._rosters[collection_id, roster.collection.generation]
             self._snapshots.drop(collection_id)
             return
         if any(change.op is Op.DELETE for change in changes):
             self._snapshots.drop(collection_id)  # a snapshot must not outlive whom it holds
-            if roster is not None:
+            for roster in rosters:
                 roster.unsaved += SNAPSHOT_FROM
-        if roster is not None:
+        for roster in rosters:
             roster.apply(changes)
 
     def _advance(self, roster: Roster) -> None:
@@ -336,6 +373,11 @@ class Rosters:
             roster.apply([c for c in changes if c.collection_id == roster.collection.id])
             after = changes[-1].seq
         roster.seq = max(roster.seq, after)
+
+
+def _will_be_asked(collection: Collection, generation: Generation) -> bool:
+    tried = collection.trial is not None and collection.trial.generation == generation.id
+    return tried or generation.state is GenerationState.READY
 
 
 def subject_is_valid(subject: Subject, today: str) -> bool:

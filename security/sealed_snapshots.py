@@ -1,4 +1,4 @@
-"""Sealed files of derived data: one per collection, written whole or not at all, read whole or not at all.
+"""Sealed files of derived data, one per generation of a collection: written whole or not at all, read likewise.
 
 Layout: magic "LKN1" | length of the wrapped key 2, big-endian | wrapped segment key | sealed stream. Each file has a
 fresh segment key, wrapped by its collection's key: once that is destroyed, no copy of the file opens again.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from lookalike.domain import Collection
+from lookalike.domain import FIRST_GENERATION, Collection
 from lookalike.errors import CollectionNotFound, LookalikeError, StorageFull, StorageUnavailable, TamperedData
 from security.envelope import Context
 from security.keys import KeyRing
@@ -38,7 +38,7 @@ class SealedSnapshots:
 
     def save(self, collection: Collection, chunks: Iterable[bytes]) -> None:
         """Replace the collection's file. Raises: StorageFull, StorageUnavailable; the old file is then still there."""
-        path = self._path(collection.id)
+        path = self._path(collection)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
         key, wrapped = self._keyring.new_segment_key(collection.id)
         try:
@@ -57,7 +57,7 @@ class SealedSnapshots:
     def load(self, collection: Collection) -> bytes | None:
         """The plaintext once every tag was checked; None where there is no file or it is damaged."""
         try:
-            with self._path(collection.id).open("rb") as file:
+            with self._path(collection).open("rb") as file:
                 return self._opened(collection, file)
         except FileNotFoundError:
             return None
@@ -67,8 +67,9 @@ class SealedSnapshots:
             return None
 
     def drop(self, collection_id: str) -> None:
-        """Delete the collection's file, if there is one."""
-        self._path(collection_id).unlink(missing_ok=True)
+        """Delete the collection's files, if there are any."""
+        for path in self._folder.glob(f"{collection_id}.*snapshot"):
+            path.unlink(missing_ok=True)
 
     def _opened(self, collection: Collection, file: BinaryIO) -> bytes:
         head = file.read(len(MAGIC) + _LENGTH_BYTES)
@@ -81,8 +82,9 @@ class SealedSnapshots:
     def _context(self, collection: Collection) -> Context:
         return self._keyring.context("snapshot", collection=collection.id, model=collection.space.model)
 
-    def _path(self, collection_id: str) -> Path:
-        return self._folder / f"{collection_id}.snapshot"
+    def _path(self, collection: Collection) -> Path:
+        first = collection.generation == FIRST_GENERATION
+        return self._folder / f"{collection.id}{'' if first else '.' + collection.generation}.snapshot"
 
 
 def _private(path: str, flags: int) -> int:

@@ -24,13 +24,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure verification and open-set identification: tables here, plots and one HTML page in a folder."""
-    from api.wiring import open_encoder, prepare_folder
+    from api.models import load_face_encoder
+    from api.wiring import prepare_folder
     from embedder.evaluate.evaluation import evaluate as measure
 
     settings = require_local("evaluate")
     prepare_folder(settings.data)
     with progress("embedding") as show:
-        report = measure(path, open_encoder(settings), out, show, pictures=images)
+        report = measure(path, load_face_encoder(settings), out, show, pictures=images)
     if as_json:
         print_json(report.to_dict())
         return

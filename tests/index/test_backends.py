@@ -13,10 +13,16 @@ from lookalike.errors import BadSettings
 @pytest.mark.parametrize("url", BACKENDS)
 def test_each_backend_makes_an_empty_index_of_the_space(url):
     space = Space("toy", 8, "none")
-    index = index_factory(url)(space)
+    index = index_factory(url)("", space)
 
     assert index.space == space
     assert len(index) == 0
+
+
+def test_a_generation_may_have_a_backend_of_its_own():
+    index = index_factory("faiss:")("exact:", Space("toy", 8, "none"))
+
+    assert type(index).__name__ == "ExactIndex"
 
 
 @pytest.mark.parametrize("url", ["", "faiss", "faiss:x", "es+https://host:9200"])

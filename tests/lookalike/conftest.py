@@ -13,8 +13,8 @@ from index.data_format import DataFolder
 from index.exact import ExactIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller, Picture
-from lookalike.domain import Box, Embeddings, EncodedFace, Face, Grant, Quality, Space
-from lookalike.errors import UnsupportedImage
+from lookalike.domain import Box, Embeddings, EncodedFace, Face, Grant, Kind, Quality, Space
+from lookalike.errors import ModelNotAvailable, UnsupportedImage
 from lookalike.gallery import Gallery
 from lookalike.roster import Rosters
 from lookalike.thresholds import learn
@@ -43,8 +43,12 @@ def photo(*who: int, shot: int = 0, reasons: tuple[str, ...] = ()) -> bytes:
 class ScriptedEncoder:
     """The port FaceEncoder for pictures made by `photo`."""
 
-    space = Space("scripted", DIMENSION, "none")
     runtime = "scripted"
+
+    def __init__(self, model="scripted", turn=None):
+        """turn: an orthogonal matrix, so that another model's vectors are others, and as good."""
+        self.space = Space(model, DIMENSION, "none")
+        self._turn = np.eye(DIMENSION, dtype=np.float32) if turn is None else turn
 
     def detect(self, image):
         return [found.face for found in self.encode(image)]
@@ -62,8 +66,8 @@ class ScriptedEncoder:
                     0.9,
                     Quality(0.0 if script["reasons"] else 1.0, tuple(script["reasons"])),
                 ),
-                face_of(who, shot=script["shot"]),
-                b"crop" if crops else None,
+                self._vector(who, script["shot"]),
+                json.dumps([who, script["shot"]]).encode() if crops else None,
             )
             for n, who in enumerate(script["who"])
         ]
@@ -74,7 +78,42 @@ class ScriptedEncoder:
         return [f.face for f in found], found[0] if found and not found[0].face.quality.reasons else None
 
     def encode_crops(self, crops, *, enrolment=False):
-        return Embeddings(self.space, np.zeros((0, DIMENSION), np.float32))
+        rows = [self._vector(*json.loads(crop)) for crop in crops]
+        return Embeddings(self.space, np.stack(rows) if rows else np.zeros((0, DIMENSION), np.float32))
+
+    def _vector(self, who, shot):
+        return np.asarray(face_of(who, shot=shot) @ self._turn, np.float32)
+
+
+class ScriptedModels:
+    """The port Models: "scripted", and "turned", whose vectors are the same turned about."""
+
+    def __init__(self):
+        turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0].astype(np.float32)
+        self.encoders = {"scripted": ScriptedEncoder(), "turned": ScriptedEncoder("turned", turn)}
+        scores = np.random.default_rng(1).standard_normal((120, 400)) / np.sqrt(DIMENSION)
+        self._calibration = learn(enumerate(np.clip(scores, -1, 1).astype(np.float32)), resamples=20)
+
+    def default(self, kind):
+        if kind is not Kind.FACE:
+            raise ModelNotAvailable("no model for images")
+        return self.encoders["scripted"].space
+
+    def names(self, kind):
+        return list(self.encoders)
+
+    def space(self, kind, model):
+        if model not in self.encoders:
+            raise ModelNotAvailable("no such model")
+        return self.encoders[model].space
+
+    def encoder(self, space):
+        if space.model not in self.encoders:
+            raise ModelNotAvailable("no such model")
+        return self.encoders[space.model]
+
+    def calibration(self, space):
+        return self._calibration
 
 
 @dataclass
@@ -85,6 +124,7 @@ class House:
     records: SealedRecords
     audit: SealedAuditLog
     rosters: Rosters
+    models: ScriptedModels
     rows: SqliteRows
     held: DataFolder
 
@@ -104,11 +144,12 @@ def open_house(tmp_path):
         keyring = open_key_ring("file:keys/root.key", tmp_path, rows)
         audit = SealedAuditLog(rows, keyring)
         records = SealedRecords(rows, keyring, audit)
-        rosters = Rosters(records, SealedSnapshots(tmp_path / "snapshots", keyring), ExactIndex)
-        scores = np.random.default_rng(1).standard_normal((120, 400)) / np.sqrt(DIMENSION)
-        calibration = learn(enumerate(np.clip(scores, -1, 1).astype(np.float32)), resamples=20)
-        gallery = Gallery(records, audit, ScriptedEncoder(), rosters, calibration, today=lambda: today)
-        opened.append(House(gallery, records, audit, rosters, rows, held))
+        rosters = Rosters(
+            records, SealedSnapshots(tmp_path / "snapshots", keyring), lambda url, space: ExactIndex(space)
+        )
+        models = ScriptedModels()
+        gallery = Gallery(records, audit, rosters, models, today=lambda: today)
+        opened.append(House(gallery, records, audit, rosters, models, rows, held))
         return opened[-1]
 
     yield opening

@@ -136,7 +136,7 @@ def test_a_collection_keeps_what_its_policy_says(gallery, admin, shoot, pictures
         gallery.create_collection(admin, keep.value, keep=keep)
         sample = gallery.enrol(admin, keep.value, "Ann", pictures(shoot(ANN))).samples[0].sample
         if keep is Keep.CROP:
-            assert gallery.crop(admin, keep.value, "Ann", sample.id) == b"crop"
+            assert gallery.crop(admin, keep.value, "Ann", sample.id) == b"[1, 0]"
         else:
             with pytest.raises(SampleNotFound):
                 gallery.crop(admin, keep.value, "Ann", sample.id)

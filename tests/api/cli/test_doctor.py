@@ -7,6 +7,7 @@ import pytest
 
 from api.commands import owners
 from api.commands.doctor import Finding, examine, shown_settings
+from index.schema import FORMAT
 from lookalike.errors import BadSettings
 from lookalike.settings import Settings
 
@@ -48,7 +49,7 @@ def test_a_data_folder_that_others_can_read_is_wrong(folder: Path) -> None:
     assert findings(data=folder / "data")["data folder"].state == "wrong"
 
 
-@pytest.mark.parametrize(("stated", "state"), [("1", "ok"), ("99", "wrong"), ('"x"', "wrong")])
+@pytest.mark.parametrize(("stated", "state"), [(str(FORMAT), "ok"), ("99", "wrong"), ('"x"', "wrong")])
 def test_the_format_of_the_data_folder_is_judged(folder: Path, stated: str, state: str) -> None:
     (folder / "data").mkdir(mode=0o700)
     (folder / "data" / "format.json").write_text(f'{{"format": {stated}}}')

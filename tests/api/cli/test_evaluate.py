@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from api import cli, wiring
+from api import cli, models
 from lookalike.domain import Box, EncodedFace, Face, Quality, Space
 from lookalike.errors import UnsupportedImage
 
@@ -46,7 +46,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "people" / "p0" / "x.jpg").write_text("broken")
     (tmp_path / "people" / "p1" / "y.jpg").write_text("nobody")
     monkeypatch.setenv("LOOKALIKE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(wiring, "open_encoder", lambda settings: TextEncoder())
+    monkeypatch.setattr(models, "load_face_encoder", lambda settings: TextEncoder())
     monkeypatch.chdir(tmp_path)
     return tmp_path / "people"
 

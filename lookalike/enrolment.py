@@ -1,0 +1,180 @@
+"""The use case of enrolling pictures: the largest face of each, committed together in every space that is needed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lookalike import domain
+from lookalike.answers import Caller, EnrolConflict, EnrolledSample, Enrolment, Picture, Rejected
+from lookalike.domain import (
+    AuditEntry,
+    Collection,
+    Embeddings,
+    EncodedFace,
+    Floats,
+    Keep,
+    NewSample,
+    Permission,
+    Sample,
+    Space,
+    Subject,
+)
+from lookalike.errors import AllRejected, Conflict, FaceNotFound, GenerationChanged, InvalidInput, LookalikeError
+from lookalike.live import Answering, Live
+from lookalike.ports import AuditLog, FaceEncoder, Models, Records
+from lookalike.register import Register
+from lookalike.roster import Rosters
+
+DIFFERENT_FMR = 0.05
+"""A sample less like its own subject than one impostor in twenty is flagged."""
+
+_ATTEMPTS = 8
+
+
+class Enroller(Register):
+    """Adds pictures to subjects. Thread-safe."""
+
+    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, models: Models) -> None:
+        super().__init__(records, audit, rosters, models)
+        self._live = Live(records, models, rosters)
+
+    def enrol(
+        self,
+        caller: Caller,
+        collection: str,
+        id: str,
+        pictures: Sequence[Picture],
+        *,
+        idempotency_key: str | None = None,
+    ) -> Enrolment:
+        """Enrol the largest face of each picture; all that pass are committed together, or none.
+
+        idempotency_key: makes a retry find the samples that it enrolled.
+        Raises: AllRejected, CollectionNotFound, InvalidInput.
+        """
+        with self._on_record(caller, "sample.enrol", Permission.ENROL, collection, id) as record:
+            domain.subject_id(id)
+            live = self._live.of(self._records.collection(collection))
+            encoded: list[tuple[Picture, EncodedFace, tuple[domain.Box, ...]]] = []
+            rejected: list[Rejected] = []
+            for picture in pictures:
+                try:
+                    encoded.append((picture, *_enrollable(live.encoder, picture)))
+                except _Refused as refusal:
+                    rejected.append(Rejected(picture.filename, refusal.reasons))
+            record.details.update(samples=len(encoded), rejected=len(rejected))
+            if not encoded:
+                raise AllRejected("no picture could be enrolled", [(r.filename, r.reasons) for r in rejected])
+            conflicts = [self._conflict(live, id, face.vector) for _, face, _ in encoded]
+            record.details["conflicts"] = sum(conflict is not None for conflict in conflicts)
+            faces = [(picture, face) for picture, face, _ in encoded]
+            subject, samples = self._commit(live.collection, id, faces, idempotency_key, record.commit())
+            self._rosters.catch_up()
+            enrolled = tuple(
+                EnrolledSample(sample, picture.filename, conflict, others)
+                for sample, (picture, _, others), conflict in zip(samples, encoded, conflicts, strict=True)
+            )
+            return Enrolment(subject, enrolled, tuple(rejected))
+
+    def _commit(
+        self,
+        seen: Collection,
+        id: str,
+        faces: Sequence[tuple[Picture, EncodedFace]],
+        idempotency_key: str | None,
+        entry: AuditEntry,
+    ) -> tuple[Subject, list[Sample]]:
+        """Store the faces in every space that the collection has at the moment of the commit.
+
+        seen: the collection as the generation that encoded the faces shows it.
+        """
+        ids = [self._sample_id(idempotency_key, ordinal) for ordinal in range(len(faces))]
+        for _ in range(_ATTEMPTS):
+            where = self._records.collection(seen.name)
+            vectors = self._in_each_space(where, seen.space, faces)
+            new = [
+                _new_sample(where, face, picture, sample_id, {space: rows[i] for space, rows in vectors.items()})
+                for i, ((picture, face), sample_id) in enumerate(zip(faces, ids, strict=True))
+            ]
+            try:
+                return self._records.add_samples(where, id, new, entry)
+            except GenerationChanged:
+                continue
+        raise Conflict("the collection's generations change again and again; try later")
+
+    def _in_each_space(
+        self, where: Collection, done: Space, faces: Sequence[tuple[Picture, EncodedFace]]
+    ) -> dict[Space, Floats]:
+        """The faces' vectors, (N, D), in each space of the collection. done: the one that they are in already."""
+        crops = [face.crop or b"" for _, face in faces]
+        found = {done: np.stack([face.vector for _, face in faces])}
+        return {
+            space: found[space]
+            if space in found
+            else self._models.encoder(space).encode_crops(crops, enrolment=True).vectors
+            for space in where.spaces
+        }
+
+    def _sample_id(self, idempotency_key: str | None, ordinal: int) -> str:
+        if idempotency_key is None:
+            return secrets.token_hex(16)
+        return self._records.derived_id(idempotency_key, ordinal)
+
+    def _conflict(self, live: Answering, id: str, vector: Floats) -> EnrolConflict | None:
+        """Whether this face is already someone else, or unlike the subject's own samples."""
+        collection, roster, calibration = live.collection, live.roster, live.calibration
+        query = Embeddings(collection.space, vector[None, :])
+        ranked = roster.rank(query, 2)[0]
+        subjects = self._records.subjects(collection, [r.subject_key for r in ranked])
+        bar = calibration.threshold(collection.target_fpir, len(roster)).similarity
+        for r in ranked:
+            other = subjects.get(r.subject_key)
+            if other is not None and other.id != id and r.similarity >= bar:
+                return EnrolConflict("matches_other_subject", r.similarity, other.id)
+        own = next((s.key for s in subjects.values() if s.id == id), None) or self._key_of(collection, id)
+        similarity = roster.similarity(vector, own) if own is not None else None
+        if similarity is not None and similarity[0] < calibration.threshold_for_fmr(DIFFERENT_FMR).similarity:
+            return EnrolConflict("differs_from_own_samples", similarity[0])
+        return None
+
+    def _key_of(self, collection: Collection, id: str) -> str | None:
+        try:
+            return self._records.subject(collection, id).key
+        except LookalikeError:
+            return None
+
+
+def _enrollable(encoder: FaceEncoder, picture: Picture) -> tuple[EncodedFace, tuple[domain.Box, ...]]:
+    """The largest face, if its quality allows, and the boxes of the others. Raises: _Refused."""
+    try:
+        faces, template = encoder.enrollable(picture.data)
+    except InvalidInput as error:
+        raise _Refused((error.code,)) from error
+    if template is None:
+        raise _Refused(faces[0].quality.reasons if faces else (FaceNotFound.code,))
+    return template, tuple(face.box for face in faces[1:])
+
+
+def _new_sample(
+    where: Collection, face: EncodedFace, picture: Picture, id: str, vectors: Mapping[Space, Floats]
+) -> NewSample:
+    return NewSample(
+        id=id,
+        box=face.face.box,
+        quality=face.face.quality,
+        vector=vectors[where.space],
+        crop=face.crop if where.keep is not Keep.NONE else None,
+        image=picture.data if where.keep is Keep.IMAGE else None,
+        also=tuple((space, vector) for space, vector in vectors.items() if space != where.space),
+    )
+
+
+class _Refused(Exception):
+    """A picture that is not enrolled, with the reasons."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
