@@ -12,6 +12,7 @@ import asyncio
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -58,6 +59,15 @@ class _Serving(Config):
         return self._context
 
 
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep Python's lock while others want it.
+
+Workers are in C for most of their time and come back for a moment; at Python's own 5 ms they queue behind whoever
+parses a request. Measured with 8 clients on two cores, interleaved: 65 identifications a second at 50 ms, 80 at 5 ms,
+84 at .5 ms, the same at .1 ms.
+"""
+
+
 def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; returns once the requests in hand are answered.
 
@@ -70,6 +80,7 @@ def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> 
         context = services.server_context()
         context.set_alpn_protocols(["http/1.1"])
     start_logging(settings.log_level)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
     with _listening(settings.host, settings.port) as sockets:
         asyncio.run(_serve(app, settings, context, sockets, on_ready))

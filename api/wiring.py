@@ -47,6 +47,7 @@ class Services:
     audit: SealedAuditLog
     jobs: JobRunner
     rosters: Rosters
+    models: InstalledModels
     runtime: str
     first_key: str | None
     server_context: Callable[[], ssl.SSLContext]
@@ -99,6 +100,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             audit=audit,
             jobs=jobs,
             rosters=rosters,
+            models=models,
             runtime=models.encoder(space).runtime,
             first_key=first_key,
             server_context=lambda: _tls(settings, keyring),

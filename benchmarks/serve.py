@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.wiring import Services, open_services
 from benchmarks.embed import SHARED, machine, our_stages, stage_photo
-from lookalike.domain import AuditEntry, Box, Embeddings, Floats, NewSample, Quality
+from lookalike.domain import AuditEntry, Box, Embeddings, Floats, Kind, NewSample, Quality
 from lookalike.settings import Settings
 
 KEY = secrets.token_hex(24)
@@ -63,7 +63,7 @@ class Load:
 def real_faces(services: Services) -> Floats:
     """Vectors of aligned crops of the training faces, (N, 128)."""
     crops = sorted((SHARED / "faces/train/celeba300").rglob("*.jpg"))[::7][:800]
-    encoder = services.gallery._encoder
+    encoder = services.models.encoder(services.models.default(Kind.FACE))
     found = [encoder.encode_crops([c.read_bytes() for c in crops[i : i + 32]]) for i in range(0, len(crops), 32)]
     return np.concatenate([batch.vectors for batch in found])
 
@@ -212,7 +212,7 @@ def stage_ms(photo: bytes, folder: Path, services: Services, size: int) -> dict[
     """Processor time of each stage in one thread: the least of ten."""
     stages: dict[str, Callable[[], object]] = dict(our_stages(photo, "auto", folder / "models"))
     roster = services.rosters.of(services.answers.collection(COLLECTION))
-    encoder = services.gallery._encoder
+    encoder = services.models.encoder(services.models.default(Kind.FACE))
     probe = encoder.encode(photo, largest_only=True)[0].vector[None, :]
     stages["search"] = lambda: roster.rank(Embeddings(encoder.space, probe), 5)
     return {

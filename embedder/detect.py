@@ -24,7 +24,7 @@ import numpy as np
 from embedder.runtime import Network
 from lookalike.domain import Box, Floats, Landmarks, Pixels
 
-SIDES = (128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280)
+SIDES = (128, 192, 256, 288, 320, 384, 448, 512, 640, 768, 896, 1024, 1280)
 STRIDES = (8, 16, 32)
 COARSE_SIDE = 512
 FINE_SIDE = 1280
@@ -133,8 +133,9 @@ def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def largest_first(rows: Floats) -> Floats:
-    """The rows by the area of their boxes."""
-    return rows[np.argsort(-rows[:, 2] * rows[:, 3], kind="stable")]
+    """The rows by the area of their boxes, to the same precision as `Box.area`."""
+    sides = rows[:, 2:4].astype(np.float64)
+    return rows[np.argsort(-sides.prod(axis=1), kind="stable")]
 
 
 def to_input(canvas: Pixels) -> Floats:

@@ -1,8 +1,9 @@
 """Runs a network through OpenVINO or ONNX Runtime behind one call: a float32 batch in, named float32 arrays out.
 
 One stream a core and one thread a stream: requests run side by side, each in the thread that called, and nothing
-spins between them. bf16 is used only where the processor has AMX tiles: with avx512_bf16 alone it was measured 1.6
-times slower than float32 (docs/adr/0002-openvino-bf16-first.md).
+spins between them. bf16 is used only where it is the faster one: with AMX tiles, and on AMD's processors with
+avx512_bf16; on Intel's with avx512_bf16 alone it was measured 1.6 times slower than float32
+(docs/adr/0002-openvino-bf16-first.md).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class OpenVinoRuntime:
         openvino.Type.f32.to_dtype()
         self._core = openvino.Core()
         self._threads = threads
-        self.precision = "bf16" if has_amx_bf16() else "f32"
+        self.precision = "bf16" if why_bf16() else "f32"
         self._config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "NUM_STREAMS": threads,
@@ -141,12 +142,17 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_amx_bf16() -> bool:
-    """Whether this processor multiplies bf16 in AMX tiles; False where that cannot be told."""
+def why_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """What makes bf16 the faster precision on this processor; None where nothing does or that cannot be told."""
     try:
-        return " amx_bf16" in Path("/proc/cpuinfo").read_text()
+        text = cpuinfo.read_text()
     except OSError:
-        return False
+        return None
+    if " amx_bf16" in text:
+        return "AMX tiles found"
+    if " avx512_bf16" in text and "AuthenticAMD" in text:
+        return "avx512_bf16 on an AMD processor"
+    return None
 
 
 def open_runtime(name: str = "auto", threads: int = 0) -> Runtime:
@@ -181,7 +187,7 @@ def probe_runtime(name: str = "auto", threads: int = 0) -> RuntimeReport:
     asked = "asked for by name" if name != "auto" else "the first choice"
     if engine == "onnxruntime" and name == "auto":
         asked = "openvino is not installed"
-    because = "AMX tiles found" if precision == "bf16" else f"no AMX bf16 tiles on this {platform.machine()} processor"
+    because = why_bf16() or f"bf16 would not be faster on this {platform.machine()} processor"
     if engine == "onnxruntime":
         because = "its only precision here"
     return RuntimeReport(engine, _version(engine), precision, threads or available_threads(), f"{asked}; {because}")

@@ -62,11 +62,28 @@ def test_the_description_names_runtime_and_precision() -> None:
     assert open_runtime("onnxruntime").description == "onnxruntime f32"
 
 
-def test_bf16_is_used_only_with_amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_module, "has_amx_bf16", lambda: False)
-    assert open_runtime("openvino").description == "openvino f32"
-    monkeypatch.setattr(runtime_module, "has_amx_bf16", lambda: True)
-    assert open_runtime("openvino").description == "openvino bf16"
+@pytest.mark.parametrize(
+    ("cpuinfo", "why"),
+    [
+        ("vendor_id: GenuineIntel\nflags: avx512_bf16 amx_bf16", "AMX tiles found"),
+        ("vendor_id: GenuineIntel\nflags: avx512_bf16", None),
+        ("vendor_id: AuthenticAMD\nflags: avx512_bf16 avx512_vnni", "avx512_bf16 on an AMD processor"),
+        ("vendor_id: AuthenticAMD\nflags: avx2", None),
+    ],
+)
+def test_bf16_is_used_only_where_it_was_measured_to_be_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, why: str | None
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    found = runtime_module.why_bf16(tmp_path / "cpuinfo")
+    assert found == why
+    monkeypatch.setattr(runtime_module, "why_bf16", lambda: found)
+    assert open_runtime("openvino").description == ("openvino bf16" if why else "openvino f32")
+    assert (why or "bf16 would not be faster") in probe_runtime("openvino").why
+
+
+def test_without_cpuinfo_floats_stay_as_they_are(tmp_path: Path) -> None:
+    assert runtime_module.why_bf16(tmp_path / "none") is None
 
 
 def test_auto_without_openvino_warns_once_and_says_so(
