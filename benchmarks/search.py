@@ -98,7 +98,7 @@ def make_faces(size: int) -> Faces:
 def ours(faces: Faces, backend: str, worn: bool = False) -> Search:
     """Our index; worn: a tail nearly full of rows added one by one, and a tenth of the other rows gone and back."""
     space = Space("sface", faces.gallery.shape[1], "benchmark")
-    index = index_factory(backend)(space)
+    index = index_factory(backend)("", space)
     labels = np.arange(len(faces.gallery))
     last = len(labels) - (len(labels) // 20 if worn else 0)
     index.add(labels[:last], Embeddings(space, faces.gallery[:last]))

