@@ -274,8 +274,14 @@ class Collection:
 
     def seen_as(self, generation: Generation) -> Collection:
         """This collection as it would answer through another of its generations."""
+        answering = Generation(self.generation, self.space, self.index, GenerationState.STANDBY)
         return replace(
-            self, space=generation.space, generation=generation.id, index=generation.index, first_space=self.origin
+            self,
+            space=generation.space,
+            generation=generation.id,
+            index=generation.index,
+            others=(answering, *(other for other in self.others if other.id != generation.id)),
+            first_space=self.origin,
         )
 
 

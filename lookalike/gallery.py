@@ -23,7 +23,6 @@ from lookalike.domain import (
     Embeddings,
     EncodedFace,
     Face,
-    Floats,
     Kind,
     Permission,
     Space,
@@ -33,7 +32,7 @@ from lookalike.enrolment import Enroller
 from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.register import UNSET
-from lookalike.roster import Ranked, Roster, Rosters, subject_is_valid
+from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
 
 DEFAULT_FMR = 0.001
@@ -59,7 +58,7 @@ class Gallery(Enroller):
         with self._on_record(caller, "collection.calibrate", Permission.MANAGE_COLLECTIONS, name) as record:
             live = self._live.of(self._records.collection(name))
             collection, roster = live.collection, live.roster
-            learned = recalibrate(self._base(collection.space), *_templates(roster))
+            learned = recalibrate(self._base(collection.space), *roster.all_templates())
             record.details.update(subjects=learned.subjects, pairs=learned.pairs)
             before = live.calibration.threshold(collection.target_fpir, len(roster))
             self._records.put_calibration(collection, learned.calibration.to_json(), record.commit())
@@ -235,11 +234,3 @@ def _decide_pair(calibration: Calibration, threshold: float | None, fmr: float |
 
 def _joined(keys: Iterator[str]) -> str:
     return ",".join(dict.fromkeys(keys))
-
-
-def _templates(roster: Roster) -> tuple[Floats, list[str]]:
-    """All enrolled vectors (N, D) and whose they are."""
-    labels, vectors = roster.index.dump()
-    owners = [roster.owner(n) for n in labels.tolist()]
-    kept = [i for i, owner in enumerate(owners) if owner is not None]
-    return vectors[kept], [owner for owner in owners if owner is not None]

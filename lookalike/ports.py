@@ -502,7 +502,10 @@ class Records(Protocol):
         ...
 
     def settle(self, collection: Collection, after_number: int, limit: int) -> int | None:
-        """Make templates in the collection's space the samples' own. Returns the last number seen, None at the end."""
+        """Make templates in the collection's space the own ones of samples whose space no generation has any more.
+
+        It looks at `limit` samples after this number, and returns the last one's, None at the end.
+        """
         ...
 
     def drop_space(self, collection: Collection, space: Space, limit: int) -> int:
@@ -515,6 +518,10 @@ class Records(Protocol):
 
     def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:
         """The kept crop or image. Raises: SampleNotFound."""
+        ...
+
+    def crops(self, collection: Collection, samples: Sequence[Sample]) -> dict[str, bytes]:
+        """The kept crops of these samples by sample id; those without one are left out."""
         ...
 
     # what the live view follows

@@ -85,6 +85,18 @@ class Roster:
         """The key of the subject that a label belongs to."""
         return self._owner.get(number)
 
+    def several(self, limit: int) -> list[tuple[int, ...]]:
+        """The labels of at most `limit` subjects that have several samples, the same ones each time."""
+        chosen = sorted((numbers for numbers in list(self._numbers.values()) if len(numbers) > 1), key=_scattered)
+        return chosen[:limit]
+
+    def all_templates(self) -> tuple[Floats, list[str]]:
+        """All enrolled vectors, (N, D), and the keys of the subjects that they belong to."""
+        labels, vectors = self.index.dump()
+        owners = [self._owner.get(number) for number in labels.tolist()]
+        kept = [i for i, owner in enumerate(owners) if owner is not None]
+        return vectors[kept], [owner for owner in owners if owner is not None]
+
     def rank(self, queries: Embeddings, limit: int, allowed: Labels | None = None) -> list[list[Ranked]]:
         """The `limit` nearest subjects of each query, most similar first. queries: (N, D)."""
         total = len(self.index) if allowed is None else len(allowed)
@@ -260,6 +272,11 @@ class Roster:
         self.index.add(labels, Embeddings(self.collection.space, vectors))
         self.seq = int(header["seq"])
         return True
+
+
+def _scattered(numbers: tuple[int, ...]) -> int:
+    """Orders subjects as if at random, but always alike (Knuth's multiplicative hash)."""
+    return numbers[0] * 2654435761 % 2**32
 
 
 def _space_json(space: Space) -> list[str | int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -277,8 +277,7 @@ class SealedRecords:
     def put_templates(self, collection: Collection, templates: Sequence[tuple[Sample, Floats]]) -> int:
         reader = self._rows.read()
         rows = {row.number: row for row in reader.samples_numbered([sample.number for sample, _ in templates])}
-        owners = reader.subjects(list({row.subject_key for row in rows.values()}))
-        keys = {owner.key: self._sealer.subject_key(owner) for owner in owners}
+        keys = self._keys_of(rows.values())
         sealed = [
             (row.number, self._sealer.seal_template(keys[row.subject_key], row, collection.space, sample, vector))
             for sample, vector in templates
@@ -288,13 +287,14 @@ class SealedRecords:
         return self._rows.write(lambda tx: sum(tx.put_template(number, name, data) for number, data in sealed))
 
     def settle(self, collection: Collection, after_number: int, limit: int) -> int | None:
-        """Make the templates of so many samples in this space their own. Returns the last number, None at the end."""
         reader = self._rows.read()
         rows = reader.samples_page(collection.id, after_number, limit)
         if not rows:
             return None
         name = collection.space.key
-        moved = reader.templates([row.number for row in rows], name)
+        needed = {space.key for space in collection.spaces}
+        movable = [row.number for row in rows if (row.space or collection.origin.key) not in needed]
+        moved = reader.templates(movable, name)
         self._rows.write(lambda tx: [tx.settle_sample(number, name, data) for number, data in moved.items()])
         return rows[-1].number
 
@@ -320,6 +320,17 @@ class SealedRecords:
             raise SampleNotFound("this picture is not kept")
         return self._sealer.open_picture(self._sealer.subject_key(owners[0]), row, kind, blob)
 
+    def crops(self, collection: Collection, samples: Sequence[Sample]) -> dict[str, bytes]:
+        reader = self._rows.read()
+        rows = reader.samples_numbered([sample.number for sample in samples])
+        keys = self._keys_of(rows)
+        found = {}
+        for row in rows:
+            blob = reader.blob(row.id, Keep.CROP.value)
+            if row.subject_key in keys and blob is not None:
+                found[row.id] = self._sealer.open_picture(keys[row.subject_key], row, Keep.CROP, blob)
+        return found
+
     @staticmethod
     def _sample_row(rows: RowReader, subject: Subject, sample_id: str) -> SampleRow:
         row = rows.sample_by_id(sample_id)
@@ -344,14 +355,18 @@ class SealedRecords:
         self, rows: Sequence[SampleRow], where: Callable[[SampleRow], tuple[Space | None, bytes | None]]
     ) -> list[Sample]:
         """Those of `rows` whose subject is still there; what belongs to an erased one opens no more."""
-        owners = self._rows.read().subjects(list({row.subject_key for row in rows}))
-        keys = {owner.key: self._sealer.subject_key(owner) for owner in owners}
+        keys = self._keys_of(rows)
         opened = []
         for row in rows:
             key, (space, template) = keys.get(row.subject_key), where(row)
             if key is not None and space is not None:
                 opened.append(self._sealer.open_sample(space, key, row, template))
         return opened
+
+    def _keys_of(self, rows: Iterable[SampleRow]) -> dict[str, SecretKey]:
+        """The keys of the subjects of these rows that are still there."""
+        owners = self._rows.read().subjects(list({row.subject_key for row in rows}))
+        return {owner.key: self._sealer.subject_key(owner) for owner in owners}
 
     # -------------------------------------------------------------------------- what the live view follows
 

@@ -1,0 +1,334 @@
+"""Re-indexing: a new generation of a collection from its records, verified, and put in place of the old one unnoticed.
+
+What is left to do is what the records lack, so a run that was killed anywhere goes on where it stopped, and nothing is
+done twice. Enrolments go into every generation from the moment that one begins, erasures take all templates along.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from lookalike import generations
+from lookalike.answers import Caller
+from lookalike.domain import Collection, Embeddings, Generation, GenerationState, Permission
+from lookalike.errors import Conflict, NoSuchGeneration, NotCalibratable
+from lookalike.fusion import fuse
+from lookalike.live import Answering, Live
+from lookalike.on_record import Operation, on_record
+from lookalike.paired import Paired
+from lookalike.ports import AuditLog, Models, Records
+from lookalike.roster import Roster, Rosters
+from lookalike.thresholds import MIN_SUBJECTS, recalibrate
+
+BATCH = 32
+"""Crops that are embedded and committed together."""
+
+RECALL_QUERIES, RECALL_AT = 200, 5
+LEAST_RECALL = 0.99
+"""A generation whose index finds fewer of the true nearest rows is not promoted."""
+
+JUDGED_SUBJECTS = 2000
+"""Subjects with several samples that say whether the new generation still knows them."""
+
+LISTED = 100
+"""Samples without a picture that a report names; it counts them all."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a re-index went. left_behind: samples without a kept picture, which the new model cannot be given.
+
+    recall: share of the true five nearest rows that the new index finds; judged: subjects of several samples that both
+    generations were asked for; lost, gained: known before and unknown now, and the other way round; verdict: "worse",
+    "same" or "better"; threshold_before, threshold: similarities for the collection's target FPIR.
+    """
+
+    generation: str
+    model: str
+    samples: int
+    left_behind: int
+    left_behind_ids: tuple[str, ...]
+    recall: float
+    judged: int
+    lost: int
+    gained: int
+    verdict: str
+    threshold_before: float
+    threshold: float
+    promoted: bool
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self) | {"left_behind_ids": list(self.left_behind_ids)}
+
+
+class Reindexer:
+    """Begins, runs, promotes, rolls back and lets go of generations. Thread-safe; one run a collection at a time."""
+
+    def __init__(
+        self,
+        records: Records,
+        audit: AuditLog,
+        rosters: Rosters,
+        models: Models,
+        *,
+        standby_s: float = 86_400.0,
+        clock: Callable[[], float] = lambda: datetime.datetime.now(datetime.UTC).timestamp(),
+        known_index: Callable[[str], str] = str,
+    ) -> None:
+        """standby_s: how long one can roll back; known_index: raises BadSettings for an index URL that is not known."""
+        self._records = records
+        self._audit = audit
+        self._rosters = rosters
+        self._models = models
+        self._live = Live(records, models, rosters)
+        self._standby_s = standby_s
+        self._clock = clock
+        self._known_index = known_index
+
+    # ----------------------------------------------------------------------------------------- by command
+
+    def begin(self, caller: Caller, name: str, *, model: str | None = None, index: str | None = None) -> Generation:
+        """Begin a generation with another model or index, or anew with the same; `run` completes it.
+
+        Raises: CollectionNotFound, ModelNotAvailable, BadSettings, Conflict while another one is unfinished.
+        """
+        with self._on_record(caller, "reindex.begin", Permission.RUN_JOBS, name) as record:
+            where = self._records.collection(name)
+            space = where.space if model is None else self._models.space(where.kind, model)
+            self._models.encoder(space)
+            url = where.index if index is None else self._known_index(index)
+            id, at = secrets.token_hex(4), self._clock()
+            record.details.update(generation=id, model=space.model, index=url)
+            changed = self._records.change_collection(
+                where, lambda c: generations.begun(c, id, space, url, at), record.commit()
+            )
+            self._rosters.catch_up()
+            return _generation(changed, id)
+
+    def unfinished(self, caller: Caller, name: str) -> Generation | None:
+        """The generation that is being filled or waits to be promoted. Raises: CollectionNotFound."""
+        caller.principal.require(Permission.RUN_JOBS, name)
+        return generations.unfinished(self._records.collection(name))
+
+    def promote(self, caller: Caller, name: str, generation: str | None = None) -> Collection:
+        """Answer through a complete generation from now on. Raises: NoSuchGeneration."""
+        with self._on_record(caller, "reindex.promote", Permission.MANAGE_MODELS, name) as record:
+            where = self._records.collection(name)
+            waiting = generations.unfinished(where)
+            id = generation or (waiting.id if waiting is not None else None)
+            return self._promoted(where, id, record)
+
+    def roll_back(self, caller: Caller, name: str) -> Collection:
+        """Answer through the generation before again. Raises: NoSuchGeneration once its grace has ended."""
+        with self._on_record(caller, "reindex.roll_back", Permission.MANAGE_MODELS, name) as record:
+            where = self._records.collection(name)
+            before = generations.standby(where)
+            return self._promoted(where, before.id if before is not None else None, record)
+
+    def abandon(self, caller: Caller, name: str) -> Collection:
+        """Forget the generation that is being filled or waits. Raises: NoSuchGeneration."""
+        with self._on_record(caller, "reindex.abandon", Permission.RUN_JOBS, name) as record:
+            where = self._records.collection(name)
+            waiting = generations.unfinished(where)
+            if waiting is None:
+                raise NoSuchGeneration("this collection is not being re-indexed")
+            return self._let_go(where, waiting, record)
+
+    def retire(self, caller: Caller, name: str) -> int:
+        """Let go of every generation whose grace has ended. Returns how many."""
+        where, gone = self._records.collection(name), 0
+        for generation in where.others:
+            if generation.state is GenerationState.STANDBY and generation.until <= self._clock():
+                with self._on_record(caller, "reindex.retire", Permission.RUN_JOBS, name) as record:
+                    where = self._let_go(where, generation, record)
+                    gone += 1
+        return gone
+
+    def _promoted(self, where: Collection, id: str | None, record: Operation) -> Collection:
+        if id is None:
+            raise NoSuchGeneration("there is no generation to answer through instead")
+        record.details.update(generation=id, before=where.generation)
+        self._rosters.of(where.seen_as(_generation(where, id)))  # loaded before it is asked for
+        until = self._clock() + self._standby_s
+        changed = self._records.change_collection(where, lambda c: generations.promoted(c, id, until), record.commit())
+        self._rosters.catch_up()
+        return changed
+
+    def _let_go(self, where: Collection, generation: Generation, record: Operation) -> Collection:
+        record.details["generation"] = generation.id
+        left = self._records.change_collection(where, lambda c: generations.without(c, generation.id), record.commit())
+        self._rosters.catch_up()
+        self.tidy(left)
+        return left
+
+    def tidy(self, where: Collection) -> None:
+        """Move samples into the space that answers and forget templates in spaces that no generation has any more."""
+        if not where.past:
+            return
+        after: int | None = 0
+        while after is not None:
+            after = self._records.settle(where, after, 500)
+        for space in where.past:
+            if space not in where.spaces:
+                while self._records.drop_space(where, space, 500):
+                    pass
+
+    # --------------------------------------------------------------------------------------------- by job
+
+    def run(self, caller: Caller, name: str, progress: Progress, *, hold: bool = False, insist: bool = False) -> Report:
+        """Complete the unfinished generation and promote it, unless it is to be held or is worse than the old one.
+
+        progress: told (done, total) now and then; what it raises ends the run, which can be begun again at any time.
+        insist: promote it even if it knows fewer of the enrolled.
+        Raises: NoSuchGeneration, NotCalibratable, Conflict where the verification fails, and as the encoder.
+        """
+        with self._on_record(caller, "reindex.run", Permission.RUN_JOBS, name) as record:
+            where = self._records.collection(name)
+            generation = generations.unfinished(where)
+            if generation is None:
+                raise NoSuchGeneration("this collection is not being re-indexed")
+            view = where.seen_as(generation)
+            record.details.update(generation=generation.id, model=generation.space.model)
+            left_behind = self._fill(view, progress)
+            roster = self._rosters.of(view)
+            self._rosters.catch_up()
+            self._calibrate(where, view, roster, record)
+            recall = self._verify(view, roster, len(left_behind))
+            judged, before, after = self._judge(where, view)
+            self._mark_ready(where, generation, record)
+            good = insist or judged.verdict != "worse"
+            if good and not hold:
+                self._promoted(self._records.collection(name), generation.id, record)
+            record.details.update(left_behind=len(left_behind), recall=round(recall, 4), verdict=judged.verdict)
+            return Report(
+                generation=generation.id,
+                model=generation.space.model,
+                samples=roster.samples,
+                left_behind=len(left_behind),
+                left_behind_ids=tuple(left_behind[:LISTED]),
+                recall=recall,
+                judged=judged.compared,
+                lost=judged.lost,
+                gained=judged.gained,
+                verdict=judged.verdict,
+                threshold_before=before,
+                threshold=after,
+                promoted=good and not hold,
+            )
+
+    def _fill(self, view: Collection, progress: Progress) -> list[str]:
+        """Embed the kept crops of all samples that lack a template. Returns the ids of those without a crop."""
+        encoder = self._models.encoder(view.space)
+        lacking = self._records.count_lacking(view)
+        _, total = self._records.count(view)
+        left_behind: list[str] = []
+        done, after = total - lacking, 0
+        progress(done, total)
+        while batch := self._records.samples_lacking(view, after, BATCH):
+            crops = self._records.crops(view, batch)
+            kept = [sample for sample in batch if sample.id in crops]
+            if kept:
+                rows = encoder.encode_crops([crops[sample.id] for sample in kept], enrolment=True).vectors
+                self._records.put_templates(view, list(zip(kept, rows, strict=True)))
+            left_behind += [sample.id for sample in batch if sample.id not in crops]
+            after, done = batch[-1].number, done + len(batch)
+            progress(min(done, total), total)
+        return left_behind
+
+    def _calibrate(self, where: Collection, view: Collection, roster: Roster, record: Operation) -> None:
+        """Give another space thresholds of its own, where the old one had its own or none is shipped."""
+        if view.space == where.space or self._records.calibration(view) is not None:
+            return
+        shipped = self._models.calibration(view.space)
+        if shipped is not None and self._records.calibration(where) is None:
+            return
+        base = shipped or self._models.calibration(self._models.default(view.kind))
+        if base is None or (shipped is not None and len(roster) < MIN_SUBJECTS):
+            return
+        try:
+            learned = recalibrate(base, *roster.all_templates())
+        except NotCalibratable:
+            if shipped is None:
+                raise
+            return
+        entry = replace(record.entry(), action="collection.calibrate", details={"subjects": learned.subjects})
+        self._records.put_calibration(view, learned.calibration.to_json(), entry)
+        self._rosters.catch_up()
+
+    def _verify(self, view: Collection, roster: Roster, left_behind: int) -> float:
+        """The index's recall among its own rows. Raises: Conflict where rows are missing or not found."""
+        lacking, (_, samples) = self._records.count_lacking(view), self._records.count(view)
+        if roster.samples + lacking < samples and self._rosters.catch_up() == 0:
+            raise Conflict(f"the new index has {roster.samples} rows where {samples - lacking} were expected")
+        if lacking > left_behind:
+            raise Conflict(f"{lacking - left_behind} samples still lack a template: run it again")
+        recall = recall_of(roster)
+        if recall < LEAST_RECALL:
+            raise Conflict(
+                f"the new index finds {recall:.1%} of the nearest rows, and {LEAST_RECALL:.0%} are asked for"
+            )
+        return recall
+
+    def _judge(self, where: Collection, view: Collection) -> tuple[Paired, float, float]:
+        """How both generations know the enrolled by one sample from their others, and their thresholds."""
+        old, new = self._live.exactly(where), self._live.exactly(view)
+        before, after = (_threshold(a, where.target_fpir) for a in (old, new))
+        known_before, known_now = known_by(old.roster, before), known_by(new.roster, after)
+        both = known_before.keys() & known_now.keys()
+        lost = sum(known_before[n] and not known_now[n] for n in both)
+        gained = sum(known_now[n] and not known_before[n] for n in both)
+        return Paired(len(both), lost, gained), before, after
+
+    def _mark_ready(self, where: Collection, generation: Generation, record: Operation) -> None:
+        if generation.state is GenerationState.BUILDING:
+            entry = replace(record.entry(), action="reindex.ready")
+            self._records.change_collection(where, lambda c: generations.ready(c, generation.id), entry)
+            self._rosters.catch_up()
+
+    def _on_record(
+        self, caller: Caller, action: str, permission: Permission, name: str
+    ) -> AbstractContextManager[Operation]:
+        return on_record(self._audit, caller, action, permission, name)
+
+
+def recall_of(roster: Roster, queries: int = RECALL_QUERIES, seed: int = 1) -> float:
+    """The share of the true nearest rows that a roster's index gives, for some of its own rows; ties count as found."""
+    labels, vectors = roster.index.dump()
+    if not len(labels):
+        return 1.0
+    chosen = np.random.default_rng(seed).choice(len(labels), min(queries, len(labels)), replace=False)
+    k = min(RECALL_AT, len(labels))
+    found = roster.index.search(Embeddings(roster.collection.space, vectors[chosen]), k)
+    hits = 0
+    for row, neighbours in zip(vectors[chosen] @ vectors.T, found, strict=True):
+        least = float(np.partition(row, len(row) - k)[len(row) - k])
+        hits += sum(n.similarity >= least - 1e-5 for n in neighbours)
+    return hits / (k * len(chosen))
+
+
+def known_by(roster: Roster, threshold: float, subjects: int = JUDGED_SUBJECTS) -> Mapping[int, bool]:
+    """Of subjects with several samples: whether the first is like enough to the others, by the sample's number."""
+    found = {}
+    for numbers in roster.several(subjects):
+        vectors = roster.index.vectors(numbers)
+        found[numbers[0]] = fuse(vectors[0], vectors[1:]) >= threshold
+    return found
+
+
+def _threshold(answering: Answering, fpir: float) -> float:
+    return answering.calibration.threshold(fpir, len(answering.roster)).similarity
+
+
+def _generation(collection: Collection, id: str) -> Generation:
+    found = collection.other(id)
+    if found is None:
+        raise NoSuchGeneration("there is no such generation")
+    return found
