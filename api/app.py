@@ -24,7 +24,7 @@ from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
-from api.routes import audit, collections, jobs, keys, pictures, service, subjects
+from api.routes import audit, collections, jobs, keys, pictures, reindex, service, subjects
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, jobs, keys, audit, service)
+_ROUTERS = (collections, subjects, pictures, reindex, jobs, keys, audit, service)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:

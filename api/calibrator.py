@@ -6,15 +6,9 @@ the rate of false alarms that was asked for more closely (docs/thresholds.md).
 
 from __future__ import annotations
 
-from functools import partial
-
+from api.job_kinds import SERVICE
 from api.jobs import JobRunner
-from lookalike.answers import Caller
-from lookalike.domain import Permission, Principal
 from lookalike.gallery import Gallery
-
-SERVICE = Principal("service", (), {None: frozenset({Permission.MANAGE_COLLECTIONS})})
-"""Who is on record for what the service does by itself."""
 
 
 class Calibrator:
@@ -29,12 +23,8 @@ class Calibrator:
     def __call__(self) -> None:
         if not self._at_least:
             return
-        due = set(self._gallery.overdue(self._at_least))
-        self._asked &= due  # what is due no more was done, and may become due again
-        for name in sorted(due - self._asked):
+        due = {c.name: c.id for c in self._gallery.overdue(self._at_least)}
+        self._asked &= due.keys()  # what is due no more was done, and may become due again
+        for name in sorted(due.keys() - self._asked):
             self._asked.add(name)
-            self._jobs.submit("calibrate", name, partial(self._calibrate, name))
-
-    def _calibrate(self, name: str) -> dict[str, object]:
-        done = self._gallery.calibrate(Caller(SERVICE, "-"), name)
-        return {"subjects": done.subjects, "pairs": done.pairs, "dropped_pairs": done.dropped_pairs}
+            self._jobs.submit("calibrate", SERVICE, (name, due[name]))

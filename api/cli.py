@@ -12,7 +12,19 @@ from collections.abc import Callable
 
 import typer
 
-from api.commands import access, audit, certificates, collections, doctor, enrol, evaluate, faces, jobs, service
+from api.commands import (
+    access,
+    audit,
+    certificates,
+    collections,
+    doctor,
+    enrol,
+    evaluate,
+    faces,
+    jobs,
+    reindex,
+    service,
+)
 from api.commands.output import complain, print_json
 
 FAILED = 1
@@ -28,12 +40,13 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     running = (service.serve, service.demo, doctor.doctor)
-    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate)
+    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate, reindex.reindex)
     commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
     app.add_typer(jobs.app, name="jobs")
+    app.add_typer(reindex.app, name="models")
     app.add_typer(access.app, name="api-keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(certificates.app, name="tls")

@@ -32,6 +32,7 @@ from api.client_shapes import (
     IdentificationJson,
     JobJson,
     LimitsJson,
+    ModelJson,
     NewApiKeyJson,
     ReceiptJson,
     SubjectJson,
@@ -236,6 +237,40 @@ class Client:
     def calibrate(self, collection: str) -> JobJson:
         """Learn thresholds from the collection's own non-matching pairs, as a job: see `wait`."""
         return cast(JobJson, self._write("POST", _path("collections", collection, "calibrate")))
+
+    def reindex(
+        self,
+        collection: str,
+        *,
+        model: str | None = None,
+        index: str | None = None,
+        hold: bool = False,
+        insist: bool = False,
+        resume: bool = False,
+    ) -> JobJson:
+        """Move a collection to another model or index, as a job (see `wait`); until its end all is as before."""
+        body = {**_given(model=model, index=index), "hold": hold, "insist": insist, "resume": resume}
+        return cast(JobJson, self._write("POST", _path("collections", collection, "reindex"), body))
+
+    def promote(self, collection: str) -> CollectionJson:
+        """Answer through the generation that is complete and waits."""
+        return cast(CollectionJson, self._write("POST", _path("collections", collection, "reindex", "promote")))
+
+    def roll_back(self, collection: str) -> CollectionJson:
+        """Answer through the generation before again."""
+        return cast(CollectionJson, self._write("POST", _path("collections", collection, "reindex", "rollback")))
+
+    def give_up_reindex(self, collection: str) -> CollectionJson:
+        """Forget the generation that is being filled or waits."""
+        return cast(CollectionJson, self._write("DELETE", _path("collections", collection, "reindex")))
+
+    def models(self) -> Iterator[ModelJson]:
+        """The models that a collection can be given."""
+        return cast(Iterator[ModelJson], self._pages("/v1/models", {}))
+
+    def cancel_job(self, id: str) -> JobJson:
+        """End a job: at once if it waits, within seconds if it runs."""
+        return cast(JobJson, self._write("POST", _path("jobs", id, "cancel")))
 
     def job(self, id: str) -> JobJson:
         return cast(JobJson, self._read("GET", _path("jobs", id)))

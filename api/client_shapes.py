@@ -34,6 +34,15 @@ class CollectionJson(TypedDict):
     samples: int
     calibration: NotRequired[str]
     created_at: NotRequired[str | float]
+    generation: NotRequired[str]
+    index: NotRequired[str]
+    generations: NotRequired[list[dict[str, str]]]
+
+
+class ModelJson(TypedDict):
+    name: str
+    kind: str
+    default: bool
 
 
 class ConsentJson(TypedDict):

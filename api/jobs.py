@@ -1,111 +1,201 @@
-"""Jobs that outlive their request, kept in memory and done one after another by a thread of their own."""
+"""Does jobs one after another in a thread of its own, in the name of whoever asked, and takes up those left behind.
+
+A job is durable before it is answered for. Whoever works on one holds a lease and renews it with its progress; if the
+process dies the lease runs out and another, or the next start, goes on. Kinds are made so that going on is right.
+"""
 
 from __future__ import annotations
 
-import enum
 import secrets
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from api.errors import JobNotCancellable
 from api.logs import log_failure
-from lookalike.errors import JobNotFound, LookalikeError, Overloaded
+from lookalike.answers import Caller
+from lookalike.domain import Principal
+from lookalike.errors import JobNotFound, LookalikeError, Overloaded, StorageFull, StorageUnavailable
+from lookalike.jobs import ENDED, Job, JobState, JobStore, Params, Result
 
 MAX_WAITING = 100
-MAX_KEPT = 1000
+LISTED = 1000
+KEPT_S = 30 * 86_400.0
+LEASE_S = 20.0
+TOLD_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
+MAX_STARTS = 5
+"""A job that took its process down so often is not taken up again."""
 
-Result = Mapping[str, object]
+Progress = Callable[[int, int], None]
+Kind = Callable[[Caller, Job, Progress], Result]
+"""Does a job's work: told who asks, the job, and whom to tell (done, total); begun again, it goes on."""
 
 
-class JobState(enum.StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+class _Ended(BaseException):
+    """Raised inside a job that is to stop. state: what becomes of it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A piece of work and how far it is. error: a stable code and its text."""
-
-    id: str
-    kind: str
-    collection: str | None
-    state: JobState = JobState.QUEUED
-    done: int = 0
-    total: int = 1
-    error: tuple[str, str] | None = None
-    result: Result | None = None
-    created_at: float = field(default_factory=time.time)
+    def __init__(self, state: JobState) -> None:
+        super().__init__()
+        self.state = state
 
 
 class JobRunner:
-    """Takes jobs, does them in turn, remembers the last thousand. Thread-safe."""
+    """Takes jobs and does them. Thread-safe; several processes may share a store.
 
-    def __init__(self) -> None:
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+    principal_of: who a principal's id stands for now, asked again while a job runs, so that what was taken from it
+    ends its jobs. Raises: PermissionDenied, Unauthenticated.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        kinds: Mapping[str, Kind],
+        principal_of: Callable[[Job], Principal],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._kinds = kinds
+        self._principal_of = principal_of
+        self._clock = clock
+        self._stop = threading.Event()
+        self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, "job")
+        self._thread: threading.Thread | None = None
 
-    def submit(self, kind: str, collection: str | None, work: Callable[[], Result]) -> Job:
-        """Queue a job. Raises: Overloaded when too many wait."""
-        job = Job(secrets.token_hex(8), kind, collection)
+    def start(self) -> None:
+        """Look for jobs from now on, those that another process left behind included."""
         with self._lock:
-            waiting = sum(j.state in (JobState.QUEUED, JobState.RUNNING) for j in self._jobs.values())
-            if waiting >= MAX_WAITING:
-                raise Overloaded("too many jobs wait")
-            self._jobs[job.id] = job
-            while len(self._jobs) > MAX_KEPT:
-                self._jobs.popitem(last=False)
-        self._thread.submit(self._do, job.id, work)
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+                self._thread.start()
+
+    def submit(
+        self, kind: str, principal: Principal, collection: tuple[str, str] | None = None, params: Params | None = None
+    ) -> Job:
+        """Queue a job. collection: its name and id. Raises: Overloaded when too many wait, JobNotFound, StorageFull."""
+        waiting = sum(job.state not in ENDED for job in self._store.jobs(LISTED))
+        if waiting >= MAX_WAITING:
+            raise Overloaded("too many jobs wait")
+        name, id = collection or (None, None)
+        now = self._clock()
+        job = Job(
+            secrets.token_hex(8), kind, principal.id, name, id, params or {}, principal.grants,
+            created_at=now, updated_at=now,
+        )  # fmt: skip
+        if not self._store.put(job):
+            raise JobNotFound("the collection is gone, and the job with it")
+        self.start()
+        self._wake.set()
         return job
 
-    def jobs(self) -> list[Job]:
-        """All that are remembered, newest first."""
-        with self._lock:
-            return list(reversed(self._jobs.values()))
+    def jobs(self) -> Sequence[Job]:
+        """The last thousand, newest first."""
+        return self._store.jobs(LISTED)
+
+    def unended(self, kind: str, collection_id: str) -> Job | None:
+        """A job of this kind on this collection that waits or runs; whoever asks sees to it that it is taken up."""
+        found = (job for job in self._store.jobs(LISTED) if job.state not in ENDED)
+        job = next((job for job in found if (job.kind, job.collection_id) == (kind, collection_id)), None)
+        if job is not None:
+            self.start()
+            self._wake.set()
+        return job
 
     def job(self, id: str) -> Job:
         """Raises: JobNotFound."""
-        with self._lock:
-            found = self._jobs.get(id)
+        found = self._store.job(id)
         if found is None:
             raise JobNotFound("there is no such job")
         return found
 
     def cancel(self, id: str) -> Job:
-        """Cancel a job that has not begun. Raises: JobNotFound, JobNotCancellable."""
-        self.job(id)
-        if not self._move(id, JobState.QUEUED, state=JobState.CANCELLED):
-            raise JobNotCancellable("only a job that has not begun can be cancelled")
-        return self.job(id)
+        """Cancel a job that waits, or have a running one end within seconds. Raises: JobNotFound, JobNotCancellable."""
+        before = self.job(id)
+        if before.state in ENDED:
+            raise JobNotCancellable("this job has ended already")
+        return self._store.cancel(id) or before
 
     def close(self) -> None:
-        """Ends after the job that is running."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def _do(self, id: str, work: Callable[[], Result]) -> None:
-        if not self._move(id, JobState.QUEUED, state=JobState.RUNNING):
-            return
-        try:
-            result = work()
-        except LookalikeError as error:
-            self._move(id, JobState.RUNNING, state=JobState.FAILED, error=(error.code, str(error)))
-        except Exception as error:
-            log_failure("job failed", error, id)
-            self._move(id, JobState.RUNNING, state=JobState.FAILED, error=("internal_error", "the service failed"))
-        else:
-            self._move(id, JobState.RUNNING, state=JobState.DONE, done=1, result=result)
-
-    def _move(self, id: str, source: JobState, **changes: object) -> bool:
+        """Ends soon: a running job goes back to the queue at its next step, for the next start to go on with."""
+        self._stop.set()
+        self._wake.set()
         with self._lock:
-            job = self._jobs.get(id)
-            if job is None or job.state is not source:
-                return False
-            self._jobs[id] = replace(job, **changes)  # type: ignore[arg-type]
-            return True
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    # ------------------------------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                now = self._clock()
+                job = self._store.claim(now, now + LEASE_S)
+                if job is not None:
+                    self._do(job)
+                    continue
+                self._store.forget(now - KEPT_S)
+            except (StorageFull, StorageUnavailable):
+                pass  # it is tried again; the lease of a job in hand runs out
+            except Exception as error:  # the thread must outlive whatever it meets
+                log_failure("jobs", error, "-")
+            self._wake.wait(LOOK_EVERY_S)
+            self._wake.clear()
+
+    def _do(self, job: Job) -> None:
+        step = _Step(self, job)
+        try:
+            if job.kind not in self._kinds:
+                raise JobNotFound(f"this release does not know jobs of the kind {job.kind!r}")
+            if job.starts > MAX_STARTS:
+                raise Overloaded(f"the job ended its process {MAX_STARTS} times and is not tried again")
+            step.tell(force=True)
+            result = self._kinds[job.kind](Caller(self._principal_of(job), f"job:{job.id}"), job, step)
+        except _Ended as end:
+            step.end(end.state)
+        except LookalikeError as error:
+            step.end(JobState.FAILED, error=(error.code, str(error)))
+        except Exception as error:
+            log_failure("job failed", error, job.id)
+            step.end(JobState.FAILED, error=("internal_error", "the service failed"))
+        else:
+            step.end(JobState.DONE, result=result)
+
+
+class _Step:
+    """What a running job calls with its progress: told to the store about once a second, with the lease."""
+
+    def __init__(self, runner: JobRunner, job: Job) -> None:
+        self._runner = runner
+        self._job = job
+        self._told = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._job = replace(self._job, done=done, total=total)
+        self.tell()
+
+    def tell(self, force: bool = False) -> None:
+        """Raises: _Ended when the job is to stop; PermissionDenied, Unauthenticated if its asker lost the right."""
+        if self._runner._stop.is_set():
+            raise _Ended(JobState.QUEUED)
+        if not force and time.monotonic() - self._told < TOLD_EVERY_S:
+            return
+        self._told = time.monotonic()
+        self._runner._principal_of(self._job)
+        now = self._runner._clock()
+        self._job = replace(self._job, updated_at=now, leased_until=now + LEASE_S)
+        if not self._runner._store.put(self._job):
+            raise _Ended(JobState.CANCELLED)
+        kept = self._runner._store.job(self._job.id)
+        if kept is None or kept.cancel:
+            raise _Ended(JobState.CANCELLED)
+
+    def end(self, state: JobState, *, error: tuple[str, str] | None = None, result: Result | None = None) -> None:
+        done = self._job.total if state is JobState.DONE else self._job.done
+        self._job = replace(
+            self._job, state=state, error=error, result=result, done=done, updated_at=self._runner._clock(),
+            leased_until=0.0,
+        )  # fmt: skip
+        self._runner._store.put(self._job)

@@ -51,6 +51,47 @@ class CollectionChange(Incoming):
     target_fpir: float | None = None
 
 
+class GenerationOut(BaseModel):
+    """until: when a standby can no longer be rolled back to."""
+
+    id: str
+    model: str
+    index: str
+    state: domain.GenerationState
+    until: str | None = Field(default=None, exclude_if=is_none)
+
+    @classmethod
+    def of(cls, generation: domain.Generation) -> GenerationOut:
+        return cls(
+            id=generation.id,
+            model=generation.space.model,
+            index=generation.index or "default",
+            state=generation.state,
+            until=moment(generation.until) if generation.until else None,
+        )
+
+
+class NewReindex(Incoming):
+    """model, index: what to change to, the present one by default; hold: do not promote; insist: promote anyway."""
+
+    model: str | None = None
+    index: str | None = None
+    hold: bool = False
+    insist: bool = False
+    resume: bool = False
+
+
+class ModelOut(BaseModel):
+    name: str
+    kind: Kind
+    default: bool
+
+
+class ModelList(BaseModel):
+    items: list[ModelOut]
+    next_cursor: str | None = None
+
+
 class CollectionOut(BaseModel):
     """calibration: "model", or "collection" once it learned from its own pairs."""
 
@@ -64,6 +105,9 @@ class CollectionOut(BaseModel):
     subjects: int
     samples: int
     created_at: str
+    generation: str
+    index: str
+    generations: list[GenerationOut] = Field(description="others than the one that answers")
 
     @classmethod
     def of(cls, info: answers.CollectionInfo) -> CollectionOut:
@@ -79,6 +123,9 @@ class CollectionOut(BaseModel):
             subjects=info.subjects,
             samples=info.samples,
             created_at=moment(collection.created_at),
+            generation=collection.generation,
+            index=collection.index or "default",
+            generations=[GenerationOut.of(generation) for generation in collection.others],
         )
 
 

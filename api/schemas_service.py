@@ -7,15 +7,28 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from api.jobs import Job, JobState
 from api.schemas import Incoming, RejectedOut, ThresholdOut, is_none, moment
 from lookalike import answers, domain
+from lookalike.jobs import Job, JobState
 from security.tokens import ApiKeyInfo, CreatedKey
 
 
 class ProgressOut(BaseModel):
+    """per_second, seconds_left: since the job was last taken up, while it runs."""
+
     done: int
     total: int
+    per_second: float | None = Field(default=None, exclude_if=is_none)
+    seconds_left: float | None = Field(default=None, exclude_if=is_none)
+
+    @classmethod
+    def of(cls, job: Job) -> ProgressOut:
+        spent, done = job.updated_at - job.started_at, job.done - job.done_before
+        if job.state is not JobState.RUNNING or spent <= 0 or done <= 0:
+            return cls(done=job.done, total=job.total)
+        rate = done / spent
+        left = round((job.total - job.done) / rate, 1)
+        return cls(done=job.done, total=job.total, per_second=round(rate, 2), seconds_left=left)
 
 
 class JobErrorOut(BaseModel):
@@ -40,7 +53,7 @@ class JobOut(BaseModel):
             kind=job.kind,
             collection=job.collection,
             state=job.state,
-            progress=ProgressOut(done=job.done, total=job.total),
+            progress=ProgressOut.of(job),
             created_at=moment(job.created_at),
             error=None if job.error is None else JobErrorOut(code=job.error[0], detail=job.error[1]),
             result=None if job.result is None else dict(job.result),

@@ -13,20 +13,24 @@ from pathlib import Path
 
 from api.calibrator import Calibrator
 from api.follower import Follower
+from api.job_kinds import job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
-from index.backends import index_factory
+from api.tending import Tending
+from index.backends import index_factory, known_index
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.errors import BadSettings, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
+from lookalike.reindex import Reindexer
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.rbac import principal_for
+from security.sealed_jobs import SealedJobs
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
 from security.tls import server_context
@@ -46,6 +50,7 @@ class Services:
     answers: Records
     audit: SealedAuditLog
     jobs: JobRunner
+    reindexer: Reindexer
     rosters: Rosters
     models: InstalledModels
     runtime: str
@@ -84,12 +89,22 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         space = first_model.result()
         if models.calibration(space) is None:
             raise BadSettings(f"the model {space.model!r} has no calibration, so its scores could not be judged")
-        jobs = JobRunner()
+        reindexer = Reindexer(
+            records,
+            audit,
+            rosters,
+            models,
+            standby_s=3600.0 * settings.standby_hours,
+            known_index=known_index,
+        )
+        jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
-            stack.callback(Follower(rosters, Calibrator(gallery, jobs, settings.calibrate_from)).stop)
+            calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
+            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
+            jobs.start()
         else:
             rosters.trouble = None
         return Services(
@@ -99,6 +114,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             answers=records,
             audit=audit,
             jobs=jobs,
+            reindexer=reindexer,
             rosters=rosters,
             models=models,
             runtime=models.encoder(space).runtime,

@@ -66,14 +66,14 @@ class Gallery(Enroller):
             after = learned.calibration.threshold(collection.target_fpir, len(roster))
             return CalibrationReport(learned.subjects, learned.pairs, learned.dropped_pairs, before, after)
 
-    def overdue(self, subjects: int) -> list[str]:
+    def overdue(self, subjects: int) -> list[Collection]:
         """Live collections of so many subjects or more that never learned from their own pairs, or doubled since."""
-        names = []
+        due = []
         for live in self._live.loaded():
             learned_from = int(live.calibration.provenance.get("subjects", 0)) if live.learned else 0
             if live.collection.kind is Kind.FACE and len(live.roster) >= max(subjects, 2 * learned_from):
-                names.append(live.collection.name)
-        return names
+                due.append(live.collection)
+        return due
 
     def _base(self, space: Space) -> Calibration:
         """What a collection's own pairs are laid over: its model's calibration, or the usual one in its place.

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     calibrate_from: int = Field(
         200, ge=0, description="subjects from which a service calibrates a collection by itself; 0 leaves it to you"
     )
+    standby_hours: float = Field(
+        24.0, ge=0, description="how long after a re-index one can roll back to the generation before"
+    )
     workers: int = Field(
         0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
     )

@@ -123,6 +123,15 @@ class ApiKeys:
             self._remembered[lookup] = answer
         return answer
 
+    def principal(self, id: str) -> Principal:
+        """Who the key of this id stands for. Raises: Unauthenticated once it is expired or revoked."""
+        for held, _, payload in self._rows.read().api_keys():
+            if held == id:
+                key = self._open(held, payload)
+                if key.expires_at is None or self._clock() < key.expires_at:
+                    return principal_for(f"key:{key.id}", key.grants)
+        raise Unauthenticated(_REFUSED)
+
     # ---------------------------------------------------------------------------------------------- managing
 
     def create(

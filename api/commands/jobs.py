@@ -9,12 +9,12 @@ import typer
 from api.commands.output import JsonOption, print_json, print_table
 from api.commands.session import open_client
 
-app = typer.Typer(no_args_is_help=True, help="List and show a service's jobs.")
+app = typer.Typer(no_args_is_help=True, help="List, show and cancel jobs.")
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """List the jobs of the service at LOOKALIKE_URL; a command without it keeps none after it ends."""
+    """List the jobs, newest first."""
     with open_client() as client:
         found = list(client.jobs())
     if as_json:
@@ -35,6 +35,17 @@ def show(id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption =
         print_json(job)
     else:
         print_table(("field", "value"), list(job.items()))
+
+
+@app.command()
+def cancel(id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
+    """End a job: at once if it waits, within seconds if it runs."""
+    with open_client() as client:
+        job = client.cancel_job(id)
+    if as_json:
+        print_json(job)
+    else:
+        print(f"{job['id']} {'is ending' if job['state'] == 'running' else job['state']}")
 
 
 def calibrate(collection: Annotated[str, typer.Argument(metavar="COLLECTION")], as_json: JsonOption = False) -> None:

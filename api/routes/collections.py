@@ -10,7 +10,7 @@ from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
 from api.schemas import CollectionChange, CollectionList, CollectionOut, NewCollection, ReceiptOut
-from api.schemas_service import JobOut, calibration_result
+from api.schemas_service import JobOut
 from lookalike.domain import Permission
 from lookalike.register import UNSET
 
@@ -135,11 +135,8 @@ async def calibrate(collection: str, request: Request, edge: EdgeDep, caller: Ca
     """Learn the collection's thresholds from its own non-matching pairs, as a job."""
 
     def work() -> Answer:
-        gallery = edge.services.gallery
-        gallery.collection(caller, collection)
-        job = edge.services.jobs.submit(
-            "calibrate", collection, lambda: calibration_result(gallery.calibrate(caller, collection))
-        )
+        where = edge.services.gallery.collection(caller, collection).collection
+        job = edge.services.jobs.submit("calibrate", caller.principal, (where.name, where.id))
         return answered(202, JobOut.of(job))
 
     return await write(request, edge, caller, None, work)

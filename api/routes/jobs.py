@@ -1,4 +1,4 @@
-"""Jobs: what runs, how far it is, and cancelling what has not begun."""
+"""Jobs: what runs, how far it is, and cancelling."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, respond, strict_query, write
+from api.edge import CallerDep, Edge, EdgeDep, answered, problems, read, strict_query, write
 from api.idempotency import Answer
-from api.jobs import Job
 from api.schemas_service import JobList, JobOut
 from lookalike.answers import Caller
 from lookalike.domain import Permission
 from lookalike.errors import JobNotFound, PermissionDenied
+from lookalike.jobs import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(strict_query)])
 
@@ -30,12 +30,12 @@ async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
 async def read_job(id: str, edge: EdgeDep, caller: CallerDep) -> Response:
     """One job."""
     _allow(caller)
-    return respond(answered(200, JobOut.of(_find(edge, caller, id))))
+    return await read(edge, lambda: JobOut.of(_find(edge, caller, id)))
 
 
 @router.post("/{id}/cancel", response_model=JobOut, responses=problems(404, 409))
 async def cancel_job(id: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
-    """Cancel a job that has not begun."""
+    """Cancel a job that waits; one that runs ends within seconds."""
     _allow(caller)
 
     def work() -> Answer:

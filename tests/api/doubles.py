@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from api.jobs import JobRunner
+from api.jobs import JobRunner, Kind
+from lookalike import domain
 from lookalike.answers import Caller, CollectionInfo
-from lookalike.domain import Box, Collection, Face, Grant, Kind, Page, Permission, Principal, Quality, Space
+from lookalike.domain import Box, Collection, Face, Grant, Page, Permission, Principal, Quality, Space
 from lookalike.errors import CollectionNotFound, IdempotencyMismatch, Unauthenticated
+from lookalike.jobs import Job, JobState
 from lookalike.settings import Settings
 from security.rbac import principal_for
 
@@ -34,6 +36,55 @@ class Answers:
 
     def remember(self, key: str, digest: bytes, answer: bytes) -> None:
         self._kept[key] = digest, answer
+
+
+class MemoryJobs:
+    """The port JobStore in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def put(self, job: Job) -> bool:
+        with self._lock:
+            wanted = job.id in self.kept and self.kept[job.id].cancel
+            self.kept[job.id] = replace(job, cancel=job.cancel or wanted)
+        return True
+
+    def jobs(self, limit: int) -> list[Job]:
+        with self._lock:
+            return list(reversed(self.kept.values()))[:limit]
+
+    def job(self, id: str) -> Job | None:
+        return self.kept.get(id)
+
+    def cancel(self, id: str) -> Job | None:
+        with self._lock:
+            job = self.kept[id]
+            state = JobState.CANCELLED if job.state is JobState.QUEUED else job.state
+            self.kept[id] = replace(job, cancel=True, state=state)
+            return self.kept[id]
+
+    def claim(self, now: float, until: float) -> Job | None:
+        with self._lock:
+            for job in self.kept.values():
+                left_behind = job.state is JobState.RUNNING and job.leased_until <= now
+                if job.state is JobState.QUEUED or left_behind:
+                    taken = replace(job, state=JobState.RUNNING, starts=job.starts + 1, leased_until=until)
+                    self.kept[job.id] = taken
+                    return taken
+        return None
+
+    def forget(self, before: float) -> int:
+        return 0
+
+
+SERVANT = principal_for("key:servant", [Grant("operator")])
+
+
+def runner(kinds: Mapping[str, Kind] | None = None, store: MemoryJobs | None = None) -> JobRunner:
+    """A runner that knows these kinds and asks for nobody's rights."""
+    return JobRunner(store or MemoryJobs(), kinds or {}, lambda job: SERVANT)
 
 
 class Keys:
@@ -72,14 +123,14 @@ class Gallery:
         self.before()
         with self._lock:
             self.names.append(name)
-        return CollectionInfo(Collection("0" * 32, name, Kind.FACE, SPACE), 0, 0, "model")
+        return CollectionInfo(Collection("0" * 32, name, domain.Kind.FACE, SPACE), 0, 0, "model")
 
     def collection(self, caller: Caller, name: str) -> CollectionInfo:
         caller.principal.require(Permission.READ, name)
         self.before()
         if name not in self.names:
             raise CollectionNotFound("there is no such collection")
-        return CollectionInfo(Collection("0" * 32, name, Kind.FACE, SPACE), 0, 0, "model")
+        return CollectionInfo(Collection("0" * 32, name, domain.Kind.FACE, SPACE), 0, 0, "model")
 
     def list_subjects(self, caller: Caller, *_: Any) -> Page[Any]:
         caller.principal.require(Permission.READ, None)
@@ -92,7 +143,7 @@ class Services:
     gallery: Gallery = field(default_factory=Gallery)
     api_keys: Keys = field(default_factory=Keys)
     answers: Answers = field(default_factory=Answers)
-    jobs: JobRunner = field(default_factory=JobRunner)
+    jobs: JobRunner = field(default_factory=runner)
     runtime: str = "double fp32"
     server_context: Any = None
 

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from api.calibrator import SERVICE, Calibrator
-from api.jobs import JobRunner, JobState
+from api.job_kinds import job_kinds
+from api.jobs import JobRunner
 from lookalike.answers import CalibrationReport, Caller
-from lookalike.domain import Permission, Threshold
+from lookalike.domain import Collection, Kind, Permission, Threshold
 from lookalike.errors import NotCalibratable
+from lookalike.jobs import JobState
+from tests.api import doubles
 
 BAR = Threshold(0.4, "collection", 0.01, 200)
 
@@ -24,8 +27,8 @@ class Growing:
         self.calibrated: list[tuple[str, str]] = []
         self.failing = False
 
-    def overdue(self, subjects: int) -> list[str]:
-        return list(self.due)
+    def overdue(self, subjects: int) -> list[Collection]:
+        return [Collection("0" * 32, name, Kind.FACE, doubles.SPACE) for name in self.due]
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         if self.failing:
@@ -35,8 +38,13 @@ class Growing:
 
 
 @pytest.fixture
-def jobs() -> Iterator[JobRunner]:
-    made = JobRunner()
+def gallery() -> Growing:
+    return Growing()
+
+
+@pytest.fixture
+def jobs(gallery: Growing) -> Iterator[JobRunner]:
+    made = JobRunner(doubles.MemoryJobs(), job_kinds(gallery, None), lambda job: SERVICE)
     yield made
     made.close()
 
@@ -49,8 +57,7 @@ def settled(jobs: JobRunner) -> list[JobState]:
     return [job.state for job in jobs.jobs()]
 
 
-def test_a_collection_that_is_due_is_calibrated_once_by_the_service(jobs: JobRunner) -> None:
-    gallery = Growing()
+def test_a_collection_that_is_due_is_calibrated_once_by_the_service(gallery: Growing, jobs: JobRunner) -> None:
     calibrator = Calibrator(gallery, jobs, 200)
     calibrator()
     calibrator()
@@ -58,8 +65,7 @@ def test_a_collection_that_is_due_is_calibrated_once_by_the_service(jobs: JobRun
     assert gallery.calibrated == [("service", "staff")]
 
 
-def test_it_is_calibrated_again_when_it_is_due_again(jobs: JobRunner) -> None:
-    gallery = Growing()
+def test_it_is_calibrated_again_when_it_is_due_again(gallery: Growing, jobs: JobRunner) -> None:
     calibrator = Calibrator(gallery, jobs, 200)
     for due in (["staff"], [], ["staff"]):
         gallery.due = due
@@ -67,8 +73,7 @@ def test_it_is_calibrated_again_when_it_is_due_again(jobs: JobRunner) -> None:
     assert settled(jobs) == [JobState.DONE, JobState.DONE]
 
 
-def test_one_that_cannot_be_calibrated_is_not_tried_over_and_over(jobs: JobRunner) -> None:
-    gallery = Growing()
+def test_one_that_cannot_be_calibrated_is_not_tried_over_and_over(gallery: Growing, jobs: JobRunner) -> None:
     gallery.failing = True
     calibrator = Calibrator(gallery, jobs, 200)
     for _ in range(3):
@@ -82,4 +87,4 @@ def test_zero_leaves_it_to_the_operator(jobs: JobRunner) -> None:
 
 
 def test_the_service_may_do_nothing_else() -> None:
-    assert SERVICE.rights == {None: frozenset({Permission.MANAGE_COLLECTIONS})}
+    assert SERVICE.rights == {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})}

@@ -248,7 +248,7 @@ def test_only_those_who_run_jobs_may_re_index(indexer, as_role, staff, role):
 def test_an_index_that_loses_rows_is_not_promoted(house, indexer, admin, staff, monkeypatch):
     indexer.begin(admin, staff, model="turned")
     monkeypatch.setattr("lookalike.reindex.recall_of", lambda roster: 0.5)
-    with pytest.raises(Conflict, match="50.0%"):
+    with pytest.raises(Conflict, match=r"50\.0%"):
         indexer.run(admin, staff, quiet)
     assert house.records.collection(staff).space.model == "scripted"
 

@@ -1,0 +1,93 @@
+"""`lookalike reindex` and `models`: another model or index for a collection, while it goes on answering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.commands.output import JsonOption, print_json, print_table, progress
+from api.commands.session import open_client
+
+if TYPE_CHECKING:
+    from api.client import Client
+    from api.client_shapes import CollectionJson, JobJson
+
+app = typer.Typer(no_args_is_help=True, help="List the models that collections can be given.")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the models at hand; LOOKALIKE_MODELS can name more."""
+    with open_client() as client:
+        found = list(client.models())
+    if as_json:
+        print_json({"items": found})
+    else:
+        print_table(("name", "kind", "default"), [(m["name"], m["kind"], "yes" if m["default"] else "") for m in found])
+
+
+def reindex(
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION")],
+    model: Annotated[str | None, typer.Option(help="The model to change to; the present one by default.")] = None,
+    index: Annotated[str | None, typer.Option(help="The index to change to: faiss: or exact:.")] = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Complete and verify it, but do not promote it.")] = False,
+    insist: Annotated[bool, typer.Option("--insist", help="Promote it even if it knows fewer people.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Promote the one that was held.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Answer through the one before again.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Forget the one that is unfinished.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a collection to another model or index; it answers as before until the new one is verified."""
+    if sum((resume, promote, rollback, cancel)) > 1:
+        raise typer.BadParameter("--resume, --promote, --rollback and --cancel exclude each other")
+    with open_client() as client:
+        if promote or rollback or cancel:
+            change = client.promote if promote else client.roll_back if rollback else client.give_up_reindex
+            _show_collection(change(collection), as_json)
+            return
+        job = client.reindex(collection, model=model, index=index, hold=hold, insist=insist, resume=resume)
+        _show_job(collection, _followed(client, collection, job), as_json)
+
+
+def _followed(client: Client, collection: str, job: JobJson) -> JobJson:
+    """The job once it is done. Raises: ClientError if it fails, with what to do then."""
+    from api.client_sending import ClientError
+
+    try:
+        with progress(f"re-indexing {collection}") as told:
+            return client.wait(job, on_progress=lambda j: told(j["progress"]["done"], j["progress"]["total"]))
+    except ClientError as error:
+        raise ClientError(
+            error.code, error.status, f"{error}; `lookalike reindex {collection} --resume` goes on, --cancel gives up"
+        ) from error
+
+
+def _show_job(collection: str, job: JobJson, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+        return
+    result = job.get("result")
+    if not isinstance(result, dict):
+        return
+    state = "answers now" if result["promoted"] else "is ready but does not answer"
+    print(f"{collection}: {result['model']} {state}; {result['samples']} samples, recall {result['recall']:.4f}")
+    print(
+        f"of {result['judged']} subjects with several samples {result['lost']} are no longer known by one of them and "
+        f"{result['gained']} are known now that were not: {result['verdict']}"
+    )
+    print(f"threshold {result['threshold_before']:.3f} before, {result['threshold']:.3f} now")
+    if result["left_behind"]:
+        print(f"{result['left_behind']} samples have no kept picture and are not in it; --json names them")
+    if result["promoted"]:
+        print(f"`lookalike reindex {collection} --rollback` undoes it while the one before is kept")
+    elif result["verdict"] == "worse":
+        print(f"it knows fewer people: `lookalike reindex {collection} --cancel` forgets it, --promote insists")
+
+
+def _show_collection(found: CollectionJson, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{found['name']} answers through {found['model']}, generation {found.get('generation')}")

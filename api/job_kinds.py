@@ -1,0 +1,56 @@
+"""The table of jobs: the name of a kind to what does its work. Add a line to add a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from api.jobs import Kind, Progress
+from api.schemas_service import calibration_result
+from lookalike.answers import Caller
+from lookalike.domain import Grant, Permission, Principal
+from lookalike.errors import JobNotFound, Unauthenticated
+from lookalike.gallery import Gallery
+from lookalike.jobs import Job, Result
+from lookalike.reindex import Reindexer
+from security.rbac import principal_for
+from security.tokens import ApiKeys
+
+SERVICE = Principal("service", (), {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})})
+"""Who is on record for what the service does by itself."""
+
+
+def job_kinds(gallery: Gallery, reindexer: Reindexer) -> Mapping[str, Kind]:
+    """What this service knows to do."""
+
+    def calibrate(caller: Caller, job: Job, progress: Progress) -> Result:
+        return calibration_result(gallery.calibrate(caller, _collection(job)))
+
+    def reindex(caller: Caller, job: Job, progress: Progress) -> Result:
+        hold, insist = bool(job.params.get("hold")), bool(job.params.get("insist"))
+        return reindexer.run(caller, _collection(job), progress, hold=hold, insist=insist).as_json()
+
+    def retire(caller: Caller, job: Job, progress: Progress) -> Result:
+        return {"generations": reindexer.retire(caller, _collection(job))}
+
+    return {"calibrate": calibrate, "reindex": reindex, "retire": retire}
+
+
+def principal_of_job(api_keys: ApiKeys) -> Callable[[Job], Principal]:
+    """Who a job works for now: a key as it is at this moment, the machine's own user, or the service itself."""
+
+    def find(job: Job) -> Principal:
+        if job.principal == SERVICE.id:
+            return SERVICE
+        if job.principal.startswith("local:"):
+            return principal_for(job.principal, (Grant("admin"),))
+        if job.principal.startswith("key:"):
+            return api_keys.principal(job.principal.removeprefix("key:"))
+        raise Unauthenticated("whoever asked for this job is not known any more")
+
+    return find
+
+
+def _collection(job: Job) -> str:
+    if job.collection is None:
+        raise JobNotFound("the job names no collection")
+    return job.collection

@@ -1,0 +1,115 @@
+"""Re-indexing: begin or go on with it, promote, roll back, give up; and the models that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import read_json
+from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, strict_query, takes_json, write
+from api.idempotency import Answer
+from api.schemas import CollectionOut, ModelList, ModelOut, NewReindex
+from api.schemas_service import JobOut
+from lookalike.answers import Caller
+from lookalike.domain import Collection, Kind, Permission
+from lookalike.errors import NoSuchGeneration, PermissionDenied
+
+router = APIRouter(tags=["re-indexing"])
+
+COLLECTION = "/v1/collections/{collection}/reindex"
+
+
+@router.post(
+    COLLECTION,
+    status_code=202,
+    response_model=JobOut,
+    responses=problems(404, 409, 507),
+    openapi_extra=takes_json(NewReindex),
+    dependencies=[Depends(Needs(Permission.RUN_JOBS, lambda s, who, p: s.reindexer.begin(who, p["collection"])))],
+)
+async def begin(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Move a collection to another model or index, as a job; it answers as before until the new one is verified."""
+    body = await read_json(request, NewReindex)
+
+    def work() -> Answer:
+        services = edge.services
+        where = services.gallery.collection(caller, collection).collection
+        if not body.resume:
+            services.reindexer.begin(caller, collection, model=body.model, index=body.index)
+        elif services.reindexer.unfinished(caller, collection) is None:
+            raise NoSuchGeneration("there is no re-indexing to go on with")
+        elif (waiting := services.jobs.unended("reindex", where.id)) is not None:
+            return answered(202, JobOut.of(waiting))
+        params = {"hold": body.hold, "insist": body.insist}
+        job = services.jobs.submit("reindex", caller.principal, (where.name, where.id), params)
+        return answered(202, JobOut.of(job))
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.post(
+    f"{COLLECTION}/promote",
+    response_model=CollectionOut,
+    responses=problems(404, 409, 507),
+    dependencies=[
+        Depends(Needs(Permission.MANAGE_MODELS, lambda s, who, p: s.reindexer.promote(who, p["collection"])))
+    ],
+)
+async def promote(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Answer through the generation that is complete and waits."""
+    return await _changed(
+        collection, request, edge, caller, lambda: edge.services.reindexer.promote(caller, collection)
+    )
+
+
+@router.post(
+    f"{COLLECTION}/rollback",
+    response_model=CollectionOut,
+    responses=problems(404, 409, 507),
+    dependencies=[
+        Depends(Needs(Permission.MANAGE_MODELS, lambda s, who, p: s.reindexer.roll_back(who, p["collection"])))
+    ],
+)
+async def roll_back(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Answer through the generation before again; nobody who was enrolled since is lost."""
+    return await _changed(
+        collection, request, edge, caller, lambda: edge.services.reindexer.roll_back(caller, collection)
+    )
+
+
+@router.delete(
+    COLLECTION,
+    response_model=CollectionOut,
+    responses=problems(404, 409, 507),
+    dependencies=[Depends(Needs(Permission.RUN_JOBS, lambda s, who, p: s.reindexer.abandon(who, p["collection"])))],
+)
+async def give_up(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Forget the generation that is being filled or waits; cancel its job first."""
+    return await _changed(
+        collection, request, edge, caller, lambda: edge.services.reindexer.abandon(caller, collection)
+    )
+
+
+@router.get("/v1/models", response_model=ModelList, responses=problems(), dependencies=[Depends(strict_query)])
+async def models(edge: EdgeDep, caller: CallerDep) -> Response:
+    """The models that a collection can be given."""
+    if not caller.principal.may_anywhere(Permission.READ):
+        raise PermissionDenied("this needs the permission 'read', which the credential lacks")
+    names = edge.services.models.names(Kind.FACE)
+    return await read(
+        edge,
+        lambda: ModelList(items=[ModelOut(name=name, kind=Kind.FACE, default=not i) for i, name in enumerate(names)]),
+    )
+
+
+async def _changed(
+    collection: str, request: Request, edge: Edge, caller: Caller, change: Callable[[], Collection]
+) -> Response:
+    def work() -> Answer:
+        change()
+        return answered(200, CollectionOut.of(edge.services.gallery.collection(caller, collection)))
+
+    return await write(request, edge, caller, None, work)

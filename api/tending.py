@@ -1,0 +1,47 @@
+"""What a live service looks after by itself: galleries to be asked for, thresholds, generations past their time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from api.calibrator import Calibrator
+from api.job_kinds import SERVICE
+from api.jobs import JobRunner
+from lookalike.domain import GenerationState
+from lookalike.ports import Records
+from lookalike.roster import Rosters
+
+
+class Tending:
+    """Called now and then by the follower; what takes long becomes a job."""
+
+    def __init__(
+        self,
+        records: Records,
+        rosters: Rosters,
+        calibrator: Calibrator,
+        jobs: JobRunner,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._records = records
+        self._rosters = rosters
+        self._calibrator = calibrator
+        self._jobs = jobs
+        self._clock = clock
+        self._asked: set[tuple[str, str]] = set()
+
+    def __call__(self) -> None:
+        self._rosters.tend()
+        self._calibrator()
+        self._retire()
+
+    def _retire(self) -> None:
+        """One job for each collection in which a generation's grace has ended."""
+        now = self._clock()
+        for collection in self._records.collections():
+            for generation in collection.others:
+                past = generation.state is GenerationState.STANDBY and generation.until <= now
+                if past and (collection.id, generation.id) not in self._asked:
+                    self._asked.add((collection.id, generation.id))
+                    self._jobs.submit("retire", SERVICE, (collection.name, collection.id))
