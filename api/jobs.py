@@ -22,7 +22,8 @@ from lookalike.jobs import ENDED, Job, JobState, JobStore, Params, Result
 MAX_WAITING = 100
 LISTED = 1000
 KEPT_S = 30 * 86_400.0
-LEASE_S = 20.0
+LEASE_S = 8.0
+BEAT_EVERY_S = 2.0
 TOLD_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0
 MAX_STARTS = 5
@@ -165,15 +166,22 @@ class JobRunner:
 
 
 class _Step:
-    """What a running job calls with its progress: told to the store about once a second, with the lease."""
+    """What a running job calls with its progress, which the store is told about once a second.
+
+    A thread of its own renews the lease, so that a step that takes long is not taken for a dead process.
+    """
 
     def __init__(self, runner: JobRunner, job: Job) -> None:
         self._runner = runner
         self._job = job
         self._told = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, name="job-lease", daemon=True).start()
 
     def __call__(self, done: int, total: int) -> None:
-        self._job = replace(self._job, done=done, total=total)
+        with self._lock:
+            self._job = replace(self._job, done=done, total=total)
         self.tell()
 
     def tell(self, force: bool = False) -> None:
@@ -184,18 +192,31 @@ class _Step:
             return
         self._told = time.monotonic()
         self._runner._principal_of(self._job)
-        now = self._runner._clock()
-        self._job = replace(self._job, updated_at=now, leased_until=now + LEASE_S)
-        if not self._runner._store.put(self._job):
-            raise _Ended(JobState.CANCELLED)
+        self._renew()
         kept = self._runner._store.job(self._job.id)
         if kept is None or kept.cancel:
             raise _Ended(JobState.CANCELLED)
 
     def end(self, state: JobState, *, error: tuple[str, str] | None = None, result: Result | None = None) -> None:
-        done = self._job.total if state is JobState.DONE else self._job.done
-        self._job = replace(
-            self._job, state=state, error=error, result=result, done=done, updated_at=self._runner._clock(),
-            leased_until=0.0,
-        )  # fmt: skip
-        self._runner._store.put(self._job)
+        with self._lock:
+            self._ended.set()
+            done = self._job.total if state is JobState.DONE else self._job.done
+            self._job = replace(
+                self._job, state=state, error=error, result=result, done=done, updated_at=self._runner._clock(),
+                leased_until=0.0,
+            )  # fmt: skip
+            self._runner._store.put(self._job)
+
+    def _renew(self) -> None:
+        with self._lock:
+            if not self._ended.is_set():
+                now = self._runner._clock()
+                self._job = replace(self._job, updated_at=now, leased_until=now + LEASE_S)
+                self._runner._store.put(self._job)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_EVERY_S):
+            try:
+                self._renew()
+            except Exception as error:  # the next beat may find the store well again
+                log_failure("job lease", error, self._job.id)

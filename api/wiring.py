@@ -21,7 +21,7 @@ from index.backends import index_factory, known_index
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Grant, Kind, Principal
-from lookalike.errors import BadSettings, StorageFull, StorageUnavailable
+from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
 from lookalike.reindex import Reindexer
@@ -95,7 +95,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             rosters,
             models,
             standby_s=3600.0 * settings.standby_hours,
-            known_index=known_index,
+            known_index=_offered_index,
         )
         jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
         stack.callback(jobs.close)
@@ -133,6 +133,14 @@ def prepare_folder(folder: Path) -> Path:
         kind = StorageFull if error.errno == 28 else StorageUnavailable
         raise kind(f"the data folder cannot be made or owned: {error.strerror}") from error
     return folder.absolute()
+
+
+def _offered_index(url: str) -> str:
+    """An index URL that a caller names. Raises: InvalidInput, where in the settings it would be BadSettings."""
+    try:
+        return known_index(url)
+    except BadSettings as error:
+        raise InvalidInput(str(error).replace("LOOKALIKE_INDEX", "index")) from error
 
 
 def local_principal() -> Principal:

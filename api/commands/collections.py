@@ -72,7 +72,7 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(("field", "value"), list(found.items()))
+        print_table(("field", "value"), list(_readable(found).items()))
 
 
 @app.command()
@@ -86,6 +86,15 @@ def delete(name: Name, as_json: JsonOption = False) -> None:
     print(f"deleted {name}")
     if receipt is not None:
         print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+
+
+def _readable(found: CollectionJson) -> dict[str, object]:
+    """The collection with its other generations in words."""
+    words = [
+        f"{g['id']}: {g['model']}, {g['state']}{' until ' + g['until'] if 'until' in g else ''}"
+        for g in found.get("generations", [])
+    ]
+    return {**found, "generations": "; ".join(words) or "none besides"}
 
 
 def _rows(found: list[CollectionJson]) -> list[tuple[object, ...]]:
