@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,23 +134,26 @@ class House:
         self.held.close()
 
 
+def open_at(folder: Path, today: str = "2026-01-01") -> House:
+    """The data folder as one process has it open."""
+    held = DataFolder(folder, "test")
+    rows = SqliteRows(held.records)
+    keyring = open_key_ring("file:keys/root.key", folder, rows)
+    audit = SealedAuditLog(rows, keyring)
+    records = SealedRecords(rows, keyring, audit)
+    rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), lambda url, space: ExactIndex(space))
+    models = ScriptedModels()
+    gallery = Gallery(records, audit, rosters, models, today=lambda: today)
+    return House(gallery, records, audit, rosters, models, rows, held)
+
+
 @pytest.fixture
 def open_house(tmp_path):
     """Opens the same data folder, as often as asked: each is like a process of its own."""
     opened = []
 
     def opening(today: str = "2026-01-01") -> House:
-        held = DataFolder(tmp_path, "test")
-        rows = SqliteRows(held.records)
-        keyring = open_key_ring("file:keys/root.key", tmp_path, rows)
-        audit = SealedAuditLog(rows, keyring)
-        records = SealedRecords(rows, keyring, audit)
-        rosters = Rosters(
-            records, SealedSnapshots(tmp_path / "snapshots", keyring), lambda url, space: ExactIndex(space)
-        )
-        models = ScriptedModels()
-        gallery = Gallery(records, audit, rosters, models, today=lambda: today)
-        opened.append(House(gallery, records, audit, rosters, models, rows, held))
+        opened.append(open_at(tmp_path, today))
         return opened[-1]
 
     yield opening
