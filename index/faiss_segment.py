@@ -40,8 +40,8 @@ RANGE = 2.5
 """Codes cover the mean of a dimension plus and minus so many standard deviations."""
 
 KERNEL = 15
-"""FAISS's FastScan kernel: rows in the outer loop, the best kept in a reservoir. Among 100,000 faces it takes a third less
-time a query in batches of four and more than the one that FAISS chooses, and as much for one alone."""
+"""FAISS's FastScan kernel: rows in the outer loop, the best kept in a reservoir. Among 100,000 faces, in batches of
+four and more, a query takes a third less time than with the one that FAISS chooses, and as much alone."""
 
 _SAMPLE = 16384
 _BLOCK_BYTES = 32 * 2**20

@@ -37,20 +37,6 @@ CREATE TABLE jobs (
     payload       BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX jobs_by_age ON jobs (created_at, id);
-
-CREATE TABLE sightings (
-    number        INTEGER PRIMARY KEY AUTOINCREMENT,
-    collection_id TEXT NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
-    at            REAL NOT NULL,
-    payload       BLOB NOT NULL
-) STRICT;
-CREATE INDEX sightings_in_order ON sightings (collection_id);
-
-CREATE TABLE erasures (
-    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-    at      REAL NOT NULL,
-    receipt BLOB NOT NULL
-) STRICT;
 """
 
 CREATE = (
@@ -154,4 +140,4 @@ DROP TABLE calibrations_1;
 """
     + _SINCE_2
 )
-"""Samples name the space of their vectors, templates in other spaces stand beside them; jobs, sightings, erasures."""
+"""Samples name the space of their vectors, templates in other spaces stand beside them; jobs."""

@@ -13,7 +13,7 @@ import apsw
 
 from index.sqlite_connection import translated_errors
 from lookalike.domain import Change, Op
-from lookalike.ports import AuditRow, CollectionRow, ErasureRow, JobRow, SampleRow, SightingRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SampleRow, SubjectRow
 
 Value = str | bytes | int | float | None
 
@@ -175,7 +175,7 @@ class SqliteReader:
         row = self._one("SELECT digest, answer FROM idempotent WHERE lookup = ?", lookup)
         return cast("tuple[bytes, bytes] | None", row)
 
-    # ------------------------------------------------------------------------- jobs, sightings, erasures
+    # ---------------------------------------------------------------------------------------------- jobs
 
     def jobs(self, limit: int) -> list[JobRow]:
         return [_job(row) for row in self._all(f"{_JOB} ORDER BY created_at DESC, id DESC LIMIT ?", limit)]
@@ -183,20 +183,6 @@ class SqliteReader:
     def job(self, id: str) -> JobRow | None:
         row = self._one(f"{_JOB} WHERE id = ?", id)
         return None if row is None else _job(row)
-
-    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]:
-        rows = self._all(
-            "SELECT number, collection_id, at, payload FROM sightings"
-            " WHERE collection_id = ? AND number > ? ORDER BY number LIMIT ?",
-            collection_id,
-            after_number,
-            limit,
-        )
-        return [SightingRow(*cast("tuple[int, str, float, bytes]", row)) for row in rows]
-
-    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]:
-        rows = self._all("SELECT seq, at, receipt FROM erasures WHERE seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
-        return [ErasureRow(*cast("tuple[int, float, bytes]", row)) for row in rows]
 
 
 def _collection(row: tuple[Value, ...]) -> CollectionRow:

@@ -6,8 +6,7 @@ turns, so sequence numbers grow in the order of commits.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 from index.sqlite_connection import translated_errors
@@ -219,7 +218,7 @@ class SqliteWriter(SqliteReader):
     def forget_idempotent(self, before: float) -> int:
         return self._run("DELETE FROM idempotent WHERE at < ?", before)
 
-    # ------------------------------------------------------------------------- jobs, sightings, erasures
+    # ---------------------------------------------------------------------------------------------- jobs
 
     def put_job(self, row: JobRow) -> None:
         self._run(
@@ -249,21 +248,3 @@ class SqliteWriter(SqliteReader):
 
     def delete_jobs(self, before: float) -> int:
         return self._run("DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND updated_at < ?", before)
-
-    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
-        self._run("INSERT INTO sightings (collection_id, at, payload) VALUES (?, ?, ?)", collection_id, at, payload)
-        return self._connect().last_insert_rowid()
-
-    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int:
-        return self._run(
-            "DELETE FROM sightings WHERE collection_id = ? AND number IN (SELECT value FROM json_each(?))",
-            collection_id,
-            json.dumps([int(number) for number in numbers]),
-        )
-
-    def forget_sightings(self, collection_id: str, before: float) -> int:
-        return self._run("DELETE FROM sightings WHERE collection_id = ? AND at < ?", collection_id, before)
-
-    def append_erasure(self, at: float, receipt: bytes) -> int:
-        self._run("INSERT INTO erasures (at, receipt) VALUES (?, ?)", at, receipt)
-        return self._connect().last_insert_rowid()

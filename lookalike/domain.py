@@ -234,7 +234,7 @@ class Collection:
 
     space, generation, index: of the generation that answers; others: those being built, ready or on standby;
     first_space: of records from before samples named theirs, None for `space`; past: spaces that samples without a
-    picture could not be carried out of; unknown_days: how long faces that matched nobody are kept, None for not at all.
+    picture could not be carried out of.
     """
 
     id: str
@@ -251,7 +251,6 @@ class Collection:
     first_space: Space | None = None
     past: tuple[Space, ...] = ()
     trial: Trial | None = None
-    unknown_days: int | None = None
 
     @property
     def origin(self) -> Space:

@@ -212,28 +212,6 @@ class JobRow:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SightingRow:
-    """An unknown face that a collection keeps for a while. number: given by the store on insert, never reused."""
-
-    number: int
-    collection_id: str
-    at: float
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureRow:
-    """A signed receipt in the order of erasures, which the ledger outside the data folder repeats."""
-
-    seq: int
-    at: float
-    receipt: bytes
-
-
-Cell = str | int | float | bytes | None
-
-
 class RowReader(Protocol):
     """Consistent reads of ciphertext rows."""
 
@@ -303,8 +281,6 @@ class RowReader(Protocol):
         ...
 
     def job(self, id: str) -> JobRow | None: ...
-    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]: ...
-    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]: ...
 
 
 class RowWriter(RowReader, Protocol):
@@ -371,16 +347,6 @@ class RowWriter(RowReader, Protocol):
         """Forget jobs that ended and were last changed before this time."""
         ...
 
-    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
-        """Returns its number."""
-        ...
-
-    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int: ...
-    def forget_sightings(self, collection_id: str, before: float) -> int: ...
-    def append_erasure(self, at: float, receipt: bytes) -> int:
-        """Returns its seq, one more than the last."""
-        ...
-
 
 class Rows(Protocol):
     """A durable, transactional store of ciphertext rows. Thread-safe, and several processes may share one."""
@@ -402,21 +368,6 @@ class Rows(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Transferable(Protocol):
-    """Rows that can be taken out whole and put into another store: for backups, and for moving to another database."""
-
-    def dump(self) -> Iterator[tuple[str, tuple[Cell, ...]]]:
-        """Every row of every table as (table, cells in the schema's order), of one moment, while others write."""
-        ...
-
-    def fill(self, rows: Iterable[tuple[str, tuple[Cell, ...]]]) -> None:
-        """Put a dump, from this or another store, into an empty one, whole or not at all.
-
-        Raises: Conflict where there are records already; TamperedData for a table or a row that does not fit.
-        """
-        ...
 
 
 # ------------------------------------------------------------------------------- records: plaintext above

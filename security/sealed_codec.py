@@ -66,8 +66,6 @@ def encode_collection(collection: Collection) -> bytes:
         held["past"] = [_encode_space(space) for space in collection.past]
     if (trial := collection.trial) is not None:
         held["trial"] = [trial.generation, trial.mode.value, trial.share]
-    if collection.unknown_days is not None:
-        held["unknown_days"] = collection.unknown_days
     return canonical(held)
 
 
@@ -90,7 +88,6 @@ def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
         first_space=Space(*first) if first is not None else None,
         past=tuple(Space(*space) for space in held.get("past", ())),
         trial=Trial(trial[0], TrialMode(trial[1]), trial[2]) if trial is not None else None,
-        unknown_days=held.get("unknown_days"),
     )
 
 

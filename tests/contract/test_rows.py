@@ -7,7 +7,7 @@ import pytest
 
 from lookalike.domain import Change, Op
 from lookalike.errors import Conflict, NotFound
-from lookalike.ports import AuditRow, CollectionRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow
 
 COLLECTION = CollectionRow("c1", b"lookup-c1", b"wrapped", b"sealed", 1.0)
 SUBJECT = SubjectRow("s1", "c1", b"lookup-s1", b"wrapped", b"sealed", 1.0, 1.0)
@@ -310,3 +310,60 @@ def test_a_reader_made_on_one_thread_serves_another(filled):
     thread.join()
 
     assert found == [(1, 0)]
+
+
+def test_a_sample_has_templates_in_other_spaces_and_lacks_those_that_it_has_not(filled):
+    a, b = add(filled, "a"), add(filled, "b")
+    c = filled.write(lambda tx: tx.add_sample("c", "c1", "s1", b"own", 2.0, {}, "new"))
+    before = filled.read().last_seq()
+    assert filled.write(lambda tx: tx.put_template(a, "new", b"a in new")) is True
+    assert filled.write(lambda tx: tx.put_template(99, "new", b"nobody's")) is False
+
+    reader = filled.read()
+    assert [(change.op, change.number) for change in reader.changes(before, 10)] == [(Op.PUT, a)]
+    assert reader.templates([a, b, c], "new") == {a: b"a in new"}
+    assert [row.number for row in reader.samples_lacking("c1", ["new"], 0, 10)] == [b]
+    assert [row.number for row in reader.samples_lacking("c1", ["new", ""], 0, 10)] == []
+    assert [row.number for row in reader.samples_lacking("c1", [""], 0, 10)] == [c]
+    assert reader.samples_lacking("c1", ["new"], b, 10) == []
+    assert (reader.count_lacking("c1", ["new"]), reader.count_lacking("c1", ["third"])) == (1, 3)
+    assert reader.samples_numbered([c])[0].space == "new" and reader.samples_numbered([a])[0].space == ""
+
+
+def test_a_template_becomes_the_sample_s_own_or_is_dropped(filled):
+    a, b = add(filled, "a"), add(filled, "b")
+    for number in (a, b):
+        filled.write(lambda tx, number=number: tx.put_template(number, "new", b"in new"))
+    assert filled.write(lambda tx: tx.settle_sample(a, "new", b"in new")) is True
+    assert filled.write(lambda tx: tx.settle_sample(99, "new", b"in new")) is False
+
+    row = filled.read().samples_numbered([a])[0]
+    assert (row.space, row.payload) == ("new", b"in new")
+    assert filled.read().templates([a, b], "new") == {b: b"in new"}
+    assert filled.write(lambda tx: tx.drop_templates("c2", "new", 10)) == 0
+    assert filled.write(lambda tx: tx.drop_templates("c1", "new", 10)) == 1
+    assert filled.read().templates([a, b], "new") == {}
+
+
+def test_templates_go_with_their_subject(filled):
+    a = add(filled, "a")
+    filled.write(lambda tx: tx.put_template(a, "new", b"in new"))
+    filled.write(lambda tx: tx.delete_subject("s1"))
+    assert filled.read().templates([a], "new") == {}
+
+
+def test_jobs_are_taken_in_order_once_and_again_when_their_lease_has_run_out(filled):
+    for n, state in enumerate(("done", "queued", "running", "queued")):
+        row = JobRow(f"j{n}", "c1" if n == 3 else None, state, float(n), float(n), 50.0, b"sealed")
+        filled.write(lambda tx, row=row: tx.put_job(row))
+
+    assert [row.id for row in filled.read().jobs(3)] == ["j3", "j2", "j1"]
+    first = filled.write(lambda tx: tx.claim_job(10.0, 20.0))
+    assert first == JobRow("j1", None, "running", 1.0, 10.0, 20.0, b"sealed")
+    assert filled.write(lambda tx: tx.claim_job(10.0, 20.0)).id == "j3"
+    assert filled.write(lambda tx: tx.claim_job(10.0, 20.0)) is None
+    assert filled.write(lambda tx: tx.claim_job(20.0, 90.0)).id == "j1"
+    assert filled.write(lambda tx: tx.claim_job(60.0, 90.0)).id == "j2"
+    assert filled.write(lambda tx: tx.delete_jobs(100.0)) == 1
+    filled.write(lambda tx: tx.delete_collection("c1"))
+    assert [row.id for row in filled.read().jobs(10)] == ["j2", "j1"]

@@ -26,8 +26,6 @@ def fill(tx: RowWriter) -> None:
     tx.put_calibration("c1", "", b"sealed-calibration")
     tx.put_template(1, "0123456789abcdef", b"sealed-template")
     tx.put_job(JobRow("j1", "c1", "running", 8.0, 9.0, 10.0, b"sealed-job"))
-    tx.add_sighting("c1", 11.0, b"sealed-sighting")
-    tx.append_erasure(12.0, b"receipt")
     tx.put_api_key("k1", b"lookup-k1", b"sealed-key")
     tx.append_audit(AuditRow(1, 6.0, bytes(32), b"sealed-entry"))
     tx.put_idempotent(b"lookup-i1", b"digest", b"sealed-answer", 7.0)

@@ -14,7 +14,7 @@ from index.migrations import MIGRATIONS
 from index.schema import FORMAT
 from index.sqlite_rows import SqliteRows
 from lookalike.errors import DataTooNew, StorageUnavailable, TamperedData
-from lookalike.ports import AuditRow, CollectionRow, ErasureRow, JobRow, SightingRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "samples"
@@ -81,8 +81,6 @@ def test_the_kept_sample_of_a_format_opens_with_all_that_is_in_it(sample, tmp_pa
         if sample.name != "format-1":
             assert reader.templates([1], "0123456789abcdef") == {1: b"sealed-template"}
             assert reader.job("j1") == JobRow("j1", "c1", "running", 8.0, 9.0, 10.0, b"sealed-job")
-            assert reader.sightings_page("c1", 0, 10) == [SightingRow(1, "c1", 11.0, b"sealed-sighting")]
-            assert reader.erasures(0, 10) == [ErasureRow(1, 12.0, b"receipt")]
         assert reader.calibration("c1", "") == b"sealed-calibration"
         assert reader.api_key_by_lookup(b"lookup-k1") == ("k1", b"lookup-k1", b"sealed-key")
         assert reader.audit_tail() == AuditRow(1, 6.0, bytes(32), b"sealed-entry")

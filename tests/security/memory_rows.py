@@ -16,12 +16,10 @@ from lookalike.errors import Conflict
 from lookalike.ports import (
     AuditRow,
     CollectionRow,
-    ErasureRow,
     JobRow,
     RowReader,
     RowWriter,
     SampleRow,
-    SightingRow,
     SubjectRow,
 )
 
@@ -42,10 +40,7 @@ class Tables:
     calibrations: dict[tuple[str, str], bytes] = field(default_factory=dict)
     templates: dict[tuple[int, str], bytes] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
-    sightings: dict[int, SightingRow] = field(default_factory=dict)
-    erasures: list[ErasureRow] = field(default_factory=list)
     last_number: int = 0
-    last_sighting: int = 0
 
 
 class MemoryRows:
@@ -174,13 +169,6 @@ class _Cursor:
     def job(self, id: str) -> JobRow | None:
         return self._t.jobs.get(id)
 
-    def sightings_page(self, collection_id: str, after_number: int, limit: int) -> list[SightingRow]:
-        held = (row for _, row in sorted(self._t.sightings.items()) if row.collection_id == collection_id)
-        return [row for row in held if row.number > after_number][:limit]
-
-    def erasures(self, after_seq: int, limit: int) -> list[ErasureRow]:
-        return self._t.erasures[after_seq : after_seq + limit]
-
     # ------------------------------------------------------------------------------------------- writing
 
     def _log(self, op: Op, collection_id: str, subject_key: str | None = None, number: int | None = None) -> None:
@@ -199,7 +187,6 @@ class _Cursor:
         for held in [key for key in self._t.calibrations if key[0] == collection_id]:
             del self._t.calibrations[held]
         self._t.jobs = {id: row for id, row in self._t.jobs.items() if row.collection_id != collection_id}
-        self.forget_sightings(collection_id, float("inf"))
         if self._t.collections.pop(collection_id, None) is not None:
             self._log(Op.DELETE, collection_id)
 
@@ -311,24 +298,3 @@ class _Cursor:
         for id in ended:
             del self._t.jobs[id]
         return len(ended)
-
-    def add_sighting(self, collection_id: str, at: float, payload: bytes) -> int:
-        self._t.last_sighting += 1
-        number = self._t.last_sighting
-        self._t.sightings[number] = SightingRow(number, collection_id, at, payload)
-        return number
-
-    def delete_sightings(self, collection_id: str, numbers: Sequence[int]) -> int:
-        gone = [n for n in numbers if n in self._t.sightings and self._t.sightings[n].collection_id == collection_id]
-        for number in gone:
-            del self._t.sightings[number]
-        return len(gone)
-
-    def forget_sightings(self, collection_id: str, before: float) -> int:
-        held = [r.number for r in self._t.sightings.values() if r.collection_id == collection_id and r.at < before]
-        return self.delete_sightings(collection_id, held)
-
-    def append_erasure(self, at: float, receipt: bytes) -> int:
-        seq = len(self._t.erasures) + 1
-        self._t.erasures.append(ErasureRow(seq, at, receipt))
-        return seq
