@@ -265,9 +265,12 @@ class Reindexer:
 
     def _verify(self, view: Collection, roster: Roster, left_behind: int) -> float:
         """The index's recall among its own rows. Raises: Conflict where rows are missing or not found."""
-        lacking, (_, samples) = self._records.count_lacking(view), self._records.count(view)
-        if roster.samples + lacking < samples and self._rosters.catch_up() == 0:
-            raise Conflict(f"the new index has {roster.samples} rows where {samples - lacking} were expected")
+        before = self._records.last_seq()
+        self._rosters.catch_up()
+        rows, lacking, (_, samples) = roster.samples, self._records.count_lacking(view), self._records.count(view)
+        meanwhile = self._records.last_seq() - before  # each change makes the counts differ by one at most
+        if abs(samples - lacking - rows) > meanwhile:
+            raise Conflict(f"the new index has {rows} rows where {samples - lacking} were expected")
         if lacking > left_behind:
             raise Conflict(f"{lacking - left_behind} samples still lack a template: run it again")
         recall = recall_of(roster)

@@ -253,6 +253,17 @@ def test_an_index_that_loses_rows_is_not_promoted(house, indexer, admin, staff, 
     assert house.records.collection(staff).space.model == "scripted"
 
 
+def test_an_index_that_lacks_rows_is_not_promoted(house, indexer, admin, staff, monkeypatch):
+    indexer.begin(admin, staff)
+    with pytest.raises(Killed):
+        indexer.run(admin, staff, killed_after(0))
+    where = house.records.collection(staff)
+    roster = house.rosters.of(where.seen_as(where.others[0]))
+    roster._drop([roster.numbers(house.records.subject(where, "p3").key)[0]])
+    with pytest.raises(Conflict, match="79 rows where 80"):
+        indexer.run(admin, staff, quiet)
+
+
 def test_the_recall_of_an_exact_index_is_one(house, staff):
     assert recall_of(house.rosters.of(house.records.collection(staff))) == 1.0
 
