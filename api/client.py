@@ -252,9 +252,19 @@ class Client:
         body = {**_given(model=model, index=index), "hold": hold, "insist": insist, "resume": resume}
         return cast(JobJson, self._write("POST", _path("collections", collection, "reindex"), body))
 
-    def promote(self, collection: str) -> CollectionJson:
-        """Answer through the generation that is complete and waits."""
-        return cast(CollectionJson, self._write("POST", _path("collections", collection, "reindex", "promote")))
+    def promote(self, collection: str, *, insist: bool = False) -> CollectionJson:
+        """Answer through the generation that is complete and waits; insist: even if its trial found it worse."""
+        path = _path("collections", collection, "reindex", "promote") + ("?insist=true" if insist else "")
+        return cast(CollectionJson, self._write("POST", path))
+
+    def try_out(self, collection: str, mode: str, share: float) -> CollectionJson:
+        """Try the generation that waits on a share of the probes. mode: "shadow" or "canary"; a share of 0 ends it."""
+        path = _path("collections", collection, "reindex", "trial")
+        return cast(CollectionJson, self._write("POST", path, {"mode": mode, "share": share}))
+
+    def trial(self, collection: str) -> dict[str, Any]:
+        """What the answering process counted of the trial since it began."""
+        return cast("dict[str, Any]", self._read("GET", _path("collections", collection, "reindex", "trial")))
 
     def roll_back(self, collection: str) -> CollectionJson:
         """Answer through the generation before again."""

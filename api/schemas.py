@@ -71,6 +71,33 @@ class GenerationOut(BaseModel):
         )
 
 
+class NewTrial(Incoming):
+    """mode: shadow, asked too, or canary, answering; share: of the probes, 0 to end it."""
+
+    mode: Annotated[domain.TrialMode, Field(strict=False)] = domain.TrialMode.SHADOW
+    share: float
+
+
+class TrialOut(BaseModel):
+    """worse: why the trial ended by itself."""
+
+    generation: str
+    mode: domain.TrialMode
+    share: float
+    worse: str | None = Field(default=None, exclude_if=is_none)
+
+    @classmethod
+    def of(cls, trial: domain.Trial) -> TrialOut:
+        return cls(generation=trial.generation, mode=trial.mode, share=trial.share, worse=trial.worse or None)
+
+
+class TallyOut(BaseModel):
+    """What the answering process counted of a trial since it began."""
+
+    trial: TrialOut | None
+    counted: dict[str, object]
+
+
 class NewReindex(Incoming):
     """model, index: what to change to, the present one by default; hold: do not promote; insist: promote anyway."""
 
@@ -108,6 +135,7 @@ class CollectionOut(BaseModel):
     generation: str
     index: str
     generations: list[GenerationOut] = Field(description="others than the one that answers")
+    trial: TrialOut | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, info: answers.CollectionInfo) -> CollectionOut:
@@ -126,6 +154,7 @@ class CollectionOut(BaseModel):
             generation=collection.generation,
             index=collection.index or "default",
             generations=[GenerationOut.of(generation) for generation in collection.others],
+            trial=TrialOut.of(collection.trial) if collection.trial is not None else None,
         )
 
 

@@ -13,20 +13,22 @@ from pathlib import Path
 
 from api.calibrator import Calibrator
 from api.follower import Follower
-from api.job_kinds import job_kinds, principal_of_job
+from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
 from api.tending import Tending
 from index.backends import index_factory, known_index
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
+from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
-from lookalike.reindex import Reindexer
+from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
+from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.rbac import principal_for
@@ -51,6 +53,7 @@ class Services:
     audit: SealedAuditLog
     jobs: JobRunner
     reindexer: Reindexer
+    trials: Trials
     rosters: Rosters
     models: InstalledModels
     runtime: str
@@ -85,7 +88,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
-        gallery = Gallery(records, audit, rosters, models)
+        trials = Trials(end_trial(records, Caller(SERVICE, "-")))
+        stack.callback(trials.close)
+        gallery = Gallery(records, audit, rosters, models, trials)
         space = first_model.result()
         if models.calibration(space) is None:
             raise BadSettings(f"the model {space.model!r} has no calibration, so its scores could not be judged")
@@ -115,6 +120,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             audit=audit,
             jobs=jobs,
             reindexer=reindexer,
+            trials=trials,
             rosters=rosters,
             models=models,
             runtime=models.encoder(space).runtime,

@@ -80,6 +80,7 @@ class Identification:
     faces: tuple[IdentifiedFace, ...]
     threshold: Threshold
     model: str
+    generation: str
 
 
 @dataclass(frozen=True, slots=True)

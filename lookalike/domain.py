@@ -221,11 +221,15 @@ class TrialMode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A generation that is tried on live probes before it is promoted. share: 0 to 1, of the probes."""
+    """A generation that is tried on live probes before it is promoted.
+
+    share: 0 to 1, of the probes, 0 once it was found worse; worse: in what numbers, empty until then.
+    """
 
     generation: str
     mode: TrialMode
     share: float
+    worse: str = ""
 
 
 @dataclass(frozen=True, slots=True)

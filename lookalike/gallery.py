@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,16 +28,30 @@ from lookalike.domain import (
     Permission,
     Space,
     Threshold,
+    TrialMode,
 )
 from lookalike.enrolment import Enroller
 from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
+from lookalike.live import Answering
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.register import UNSET
 from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
+from lookalike.trials import Trials, timed
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What an identify asks for besides its picture."""
+
+    limit: int
+    largest_only: bool
+    threshold: float | None
+    fpir: float | None
+    metadata: Mapping[str, str]
 
 
 class Gallery(Enroller):
@@ -48,9 +63,11 @@ class Gallery(Enroller):
         audit: AuditLog,
         rosters: Rosters,
         models: Models,
+        trials: Trials,
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
     ) -> None:
         super().__init__(records, audit, rosters, models)
+        self._trials = trials
         self._today = today
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
@@ -108,25 +125,63 @@ class Gallery(Enroller):
         with self._on_record(caller, "identify", Permission.IDENTIFY, collection) as record:
             if not 1 <= limit <= 100:
                 raise InvalidInput("limit: 1 to 100 are allowed")
-            live = self._live.of(self._records.collection(collection))
-            where, roster, calibration = live.collection, live.roster, live.calibration
-            faces = live.encoder.encode(image, largest_only=largest_only)
-            if not faces:
-                raise FaceNotFound("no face was found in the picture")
-            selection = roster.labels_with(metadata or {})
-            size = len(roster) if selection is None else selection[1]
-            bar = _decide(calibration, size, threshold, fpir if fpir is not None else where.target_fpir)
-            queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
-            ranked = roster.rank(queries, limit, None if selection is None else selection[0])
-            hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
-            answers = self._candidates(where, calibration, size, hits)
+            where = self._records.collection(collection)
+            ask = _Ask(limit, largest_only, threshold, fpir, metadata or {})
+            found = self._answer(where, image, ask)
             record.details.update(
-                faces=len(faces),
-                threshold=round(bar.similarity, 4),
-                matched=_joined(r.subject_key for h in hits for r in h),
+                faces=len(found.faces),
+                threshold=round(found.threshold.similarity, 4),
+                matched=_joined(c.subject.key for face in found.faces for c in face.candidates),
+                generation=found.generation,
             )
-            identified = tuple(IdentifiedFace(f.face, c) for f, c in zip(faces, answers, strict=True))
-            return Identification(identified, bar, where.space.model)
+            return found
+
+    def _answer(self, where: Collection, image: bytes, ask: _Ask) -> Identification:
+        """The active generation's answer, or for its share of the probes a canary's; a trial's pairs are counted."""
+
+        def active() -> Identification:
+            return self._search(self._live.of(where), image, ask)
+
+        tried = self._trials.chosen(where) if ask.threshold is None else None
+        if tried is None or where.trial is None:
+            return active()
+        view = where.seen_as(tried)
+
+        def other() -> Identification:
+            return self._search(self._live.exactly(view), image, ask)
+
+        canary = where.trial.mode is TrialMode.CANARY
+        found: list[Identification] = []
+        try:
+            seen = timed(lambda: _first(found, other() if canary else active()))
+        except InvalidInput:
+            raise  # the picture's fault, whoever looks at it
+        except Exception:
+            if not canary:
+                raise
+            self._trials.failed(where)
+            return active()
+        if canary:
+            self._trials.compare(where, lambda: timed(lambda: _first([], active())), lambda: seen)
+        else:
+            self._trials.compare(where, lambda: seen, lambda: timed(lambda: _first([], other())))
+        return found[0]
+
+    def _search(self, live: Answering, image: bytes, ask: _Ask) -> Identification:
+        """What one generation answers. Raises: FaceNotFound, InvalidInput."""
+        where, roster, calibration = live.collection, live.roster, live.calibration
+        faces = live.encoder.encode(image, largest_only=ask.largest_only)
+        if not faces:
+            raise FaceNotFound("no face was found in the picture")
+        selection = roster.labels_with(ask.metadata)
+        size = len(roster) if selection is None else selection[1]
+        bar = _decide(calibration, size, ask.threshold, ask.fpir if ask.fpir is not None else where.target_fpir)
+        queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
+        ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
+        hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
+        answers = self._candidates(where, calibration, size, hits)
+        identified = tuple(IdentifiedFace(f.face, c) for f, c in zip(faces, answers, strict=True))
+        return Identification(identified, bar, where.space.model, where.generation)
 
     def _candidates(
         self, collection: Collection, calibration: Calibration, size: int, hits: list[list[Ranked]]
@@ -230,6 +285,13 @@ def _decide_pair(calibration: Calibration, threshold: float | None, fmr: float |
     if threshold is not None:
         return Threshold(inputs.similarity(threshold), "explicit", None, 1)
     return calibration.threshold_for_fmr(inputs.rate(DEFAULT_FMR if fmr is None else fmr, "fmr"))
+
+
+def _first(kept: list[Identification], found: Identification) -> str | None:
+    """The key of the largest face's first candidate; `kept` takes the answer."""
+    kept.append(found)
+    candidates = found.faces[0].candidates
+    return candidates[0].subject.key if candidates else None
 
 
 def _joined(keys: Iterator[str]) -> str:

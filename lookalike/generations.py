@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lookalike.domain import Collection, Generation, GenerationState, Space
+from lookalike.domain import Collection, Generation, GenerationState, Space, Trial, TrialMode
 from lookalike.errors import Conflict, NoSuchGeneration
 
 UNFINISHED = (GenerationState.BUILDING, GenerationState.READY)
@@ -40,12 +40,15 @@ def ready(collection: Collection, id: str) -> Collection:
     return replace(collection, others=tuple(changed if g.id == id else g for g in collection.others))
 
 
-def promoted(collection: Collection, id: str, until: float) -> Collection:
+def promoted(collection: Collection, id: str, until: float, *, insist: bool = False) -> Collection:
     """Answering through this generation; the one before stays on standby until then.
 
-    Raises: NoSuchGeneration unless the generation is complete.
+    Raises: NoSuchGeneration unless the generation is complete; Conflict where its trial found it worse, but for insist.
     """
     generation = _known(collection, id)
+    trial = collection.trial
+    if trial is not None and trial.generation == id and trial.worse and not insist:
+        raise Conflict(f"its trial found it worse ({trial.worse}): insist, or cancel it")
     if generation.state is GenerationState.BUILDING:
         raise NoSuchGeneration("this generation is not complete yet")
     before = Generation(
@@ -60,6 +63,21 @@ def promoted(collection: Collection, id: str, until: float) -> Collection:
         first_space=collection.origin,
         trial=None,
     )
+
+
+def on_trial(collection: Collection, mode: TrialMode, share: float) -> Collection:
+    """With its complete generation tried on this share of the probes. Raises: NoSuchGeneration where none is ready."""
+    waiting = unfinished(collection)
+    if waiting is None or waiting.state is not GenerationState.READY:
+        raise NoSuchGeneration("no generation is complete and waits: re-index with hold first")
+    return replace(collection, trial=Trial(waiting.id, mode, share))
+
+
+def found_worse(collection: Collection, id: str, how: str) -> Collection:
+    """With the trial of this generation ended, and why; as it is if another one is on trial by now."""
+    if collection.trial is None or collection.trial.generation != id:
+        return collection
+    return replace(collection, trial=replace(collection.trial, share=0.0, worse=how))
 
 
 def without(collection: Collection, id: str) -> Collection:

@@ -16,8 +16,8 @@ import numpy as np
 
 from lookalike import generations
 from lookalike.answers import Caller
-from lookalike.domain import Collection, Embeddings, Generation, GenerationState, Permission
-from lookalike.errors import Conflict, NoSuchGeneration, NotCalibratable
+from lookalike.domain import AuditEntry, Collection, Embeddings, Generation, GenerationState, Permission, TrialMode
+from lookalike.errors import Conflict, InvalidInput, NoSuchGeneration, NotCalibratable
 from lookalike.fusion import fuse
 from lookalike.live import Answering, Live
 from lookalike.on_record import Operation, on_record
@@ -25,6 +25,7 @@ from lookalike.paired import Paired
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Roster, Rosters
 from lookalike.thresholds import MIN_SUBJECTS, recalibrate
+from lookalike.trials import Tally
 
 BATCH = 32
 """Crops that are embedded and committed together."""
@@ -118,13 +119,32 @@ class Reindexer:
         caller.principal.require(Permission.RUN_JOBS, name)
         return generations.unfinished(self._records.collection(name))
 
-    def promote(self, caller: Caller, name: str, generation: str | None = None) -> Collection:
-        """Answer through a complete generation from now on. Raises: NoSuchGeneration."""
+    def promote(self, caller: Caller, name: str, *, insist: bool = False) -> Collection:
+        """Answer through the complete generation. Raises: NoSuchGeneration; Conflict if its trial found it worse."""
         with self._on_record(caller, "reindex.promote", Permission.MANAGE_MODELS, name) as record:
             where = self._records.collection(name)
             waiting = generations.unfinished(where)
-            id = generation or (waiting.id if waiting is not None else None)
-            return self._promoted(where, id, record)
+            return self._promoted(where, waiting.id if waiting is not None else None, record, insist=insist)
+
+    def try_out(self, caller: Caller, name: str, mode: TrialMode, share: float) -> Collection:
+        """Ask the complete generation too, or let it answer, for a share of the probes; a share of 0 ends that.
+
+        Raises: InvalidInput for a share outside 0..1, NoSuchGeneration where none is complete and waits.
+        """
+        with self._on_record(caller, "reindex.try_out", Permission.MANAGE_MODELS, name) as record:
+            if not 0 <= share <= 1:
+                raise InvalidInput("share: 0 to 1 is allowed")
+            where = self._records.collection(name)
+            record.details.update(mode=mode.value, share=share)
+            if share:
+                self._rosters.of(generations.on_trial(where, mode, share).seen_as(_unfinished(where)))
+            changed = self._records.change_collection(
+                where,
+                lambda c: generations.on_trial(c, mode, share) if share else replace(c, trial=None),
+                record.commit(),
+            )
+            self._rosters.catch_up()
+            return changed
 
     def roll_back(self, caller: Caller, name: str) -> Collection:
         """Answer through the generation before again. Raises: NoSuchGeneration once its grace has ended."""
@@ -152,13 +172,15 @@ class Reindexer:
                     gone += 1
         return gone
 
-    def _promoted(self, where: Collection, id: str | None, record: Operation) -> Collection:
+    def _promoted(self, where: Collection, id: str | None, record: Operation, *, insist: bool = False) -> Collection:
         if id is None:
             raise NoSuchGeneration("there is no generation to answer through instead")
         record.details.update(generation=id, before=where.generation)
         self._rosters.of(where.seen_as(_generation(where, id)))  # loaded before it is asked for
         until = self._clock() + self._standby_s
-        changed = self._records.change_collection(where, lambda c: generations.promoted(c, id, until), record.commit())
+        changed = self._records.change_collection(
+            where, lambda c: generations.promoted(c, id, until, insist=insist), record.commit()
+        )
         self._rosters.catch_up()
         return changed
 
@@ -206,7 +228,7 @@ class Reindexer:
             self._mark_ready(where, generation, record)
             good = insist or judged.verdict != "worse"
             if good and not hold:
-                self._promoted(self._records.collection(name), generation.id, record)
+                self._promoted(self._records.collection(name), generation.id, record, insist=insist)
             record.details.update(left_behind=len(left_behind), recall=round(recall, 4), verdict=judged.verdict)
             return Report(
                 generation=generation.id,
@@ -302,6 +324,28 @@ class Reindexer:
         return on_record(self._audit, caller, action, permission, name)
 
 
+def end_trial(records: Records, caller: Caller) -> Callable[[Collection, Tally], None]:
+    """What takes a generation that turned out worse off its trial, on record in the name of `caller`."""
+
+    def stop(collection: Collection, tally: Tally) -> None:
+        trial = collection.trial
+        if trial is None:
+            return
+        how = f"of {tally.compared} probes {tally.lost} lost, {tally.other} taken for others, {tally.gained} gained"
+        facts: dict[str, str | int | float | None] = {
+            "generation": trial.generation,
+            "lost": tally.lost,
+            "other": tally.other,
+            "gained": tally.gained,
+        }
+        entry = AuditEntry(
+            "reindex.trial_ended", caller.principal.id, "ok", caller.request_id, collection.name, None, facts
+        )
+        records.change_collection(collection, lambda c: generations.found_worse(c, trial.generation, how), entry)
+
+    return stop
+
+
 def recall_of(roster: Roster, queries: int = RECALL_QUERIES, seed: int = 1) -> float:
     """The share of the true nearest rows that a roster's index gives, for some of its own rows; ties count as found."""
     labels, vectors = roster.index.dump()
@@ -328,6 +372,13 @@ def known_by(roster: Roster, threshold: float, subjects: int = JUDGED_SUBJECTS) 
 
 def _threshold(answering: Answering, fpir: float) -> float:
     return answering.calibration.threshold(fpir, len(answering.roster)).similarity
+
+
+def _unfinished(collection: Collection) -> Generation:
+    found = generations.unfinished(collection)
+    if found is None:
+        raise NoSuchGeneration("this collection is not being re-indexed")
+    return found
 
 
 def _generation(collection: Collection, id: str) -> Generation:

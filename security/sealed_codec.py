@@ -65,7 +65,7 @@ def encode_collection(collection: Collection) -> bytes:
     if collection.past:
         held["past"] = [_encode_space(space) for space in collection.past]
     if (trial := collection.trial) is not None:
-        held["trial"] = [trial.generation, trial.mode.value, trial.share]
+        held["trial"] = [trial.generation, trial.mode.value, trial.share, trial.worse]
     return canonical(held)
 
 
@@ -87,7 +87,7 @@ def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
         others=tuple(_decode_generation(other) for other in held.get("others", ())),
         first_space=Space(*first) if first is not None else None,
         past=tuple(Space(*space) for space in held.get("past", ())),
-        trial=Trial(trial[0], TrialMode(trial[1]), trial[2]) if trial is not None else None,
+        trial=Trial(trial[0], TrialMode(trial[1]), trial[2], trial[3]) if trial is not None else None,
     )
 
 

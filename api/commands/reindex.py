@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,19 +36,61 @@ def reindex(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Promote the one that was held.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Answer through the one before again.")] = False,
+    shadow: Annotated[float | None, typer.Option(help="Ask the one that was held too, for this share.")] = None,
+    canary: Annotated[float | None, typer.Option(help="Let it answer this share of the probes; 0 ends it.")] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="Show what a service counted of its trial.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Forget the one that is unfinished.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Move a collection to another model or index; it answers as before until the new one is verified."""
-    if sum((resume, promote, rollback, cancel)) > 1:
-        raise typer.BadParameter("--resume, --promote, --rollback and --cancel exclude each other")
+    if sum((resume, promote, rollback, cancel, trial, shadow is not None, canary is not None)) > 1:
+        raise typer.BadParameter(
+            "--resume, --promote, --rollback, --shadow, --canary, --trial and --cancel exclude each other"
+        )
     with open_client() as client:
-        if promote or rollback or cancel:
-            change = client.promote if promote else client.roll_back if rollback else client.give_up_reindex
-            _show_collection(change(collection), as_json)
+        if trial:
+            _show_trial(client.trial(collection), as_json)
+            return
+        changed = _changed(client, collection, promote, insist, rollback, cancel, shadow, canary)
+        if changed is not None:
+            _show_collection(changed, as_json)
             return
         job = client.reindex(collection, model=model, index=index, hold=hold, insist=insist, resume=resume)
         _show_job(collection, _followed(client, collection, job), as_json)
+
+
+def _changed(
+    client: Client,
+    collection: str,
+    promote: bool,
+    insist: bool,
+    rollback: bool,
+    cancel: bool,
+    shadow: float | None,
+    canary: float | None,
+) -> CollectionJson | None:
+    """The collection after what takes no job; None when a job was asked for."""
+    if promote:
+        return client.promote(collection, insist=insist)
+    if rollback:
+        return client.roll_back(collection)
+    if cancel:
+        return client.give_up_reindex(collection)
+    if shadow is not None:
+        return client.try_out(collection, "shadow", shadow)
+    if canary is not None:
+        return client.try_out(collection, "canary", canary)
+    return None
+
+
+def _show_trial(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    trial = found["trial"]
+    state = "none" if trial is None else f"{trial['mode']} on {trial['share']:.0%} of {trial['generation']}"
+    ended = [("ended", trial["worse"])] if trial is not None and "worse" in trial else []
+    print_table(("field", "value"), [("trial", state), *ended, *found["counted"].items()])
 
 
 def _followed(client: Client, collection: str, job: JobJson) -> JobJson:

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, strict_query, takes_json, write
 from api.idempotency import Answer
-from api.schemas import CollectionOut, ModelList, ModelOut, NewReindex
+from api.schemas import CollectionOut, ModelList, ModelOut, NewReindex, NewTrial, TallyOut, TrialOut
 from api.schemas_service import JobOut
 from lookalike.answers import Caller
-from lookalike.domain import Collection, Kind, Permission
+from lookalike.domain import Collection, Kind, Permission, TrialMode
 from lookalike.errors import NoSuchGeneration, PermissionDenied
 
 router = APIRouter(tags=["re-indexing"])
@@ -58,11 +58,55 @@ async def begin(collection: str, request: Request, edge: EdgeDep, caller: Caller
         Depends(Needs(Permission.MANAGE_MODELS, lambda s, who, p: s.reindexer.promote(who, p["collection"])))
     ],
 )
-async def promote(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
-    """Answer through the generation that is complete and waits."""
+async def promote(
+    collection: str, request: Request, edge: EdgeDep, caller: CallerDep, insist: bool = False
+) -> Response:
+    """Answer through the generation that is complete and waits; insist: even if its trial found it worse."""
     return await _changed(
-        collection, request, edge, caller, lambda: edge.services.reindexer.promote(caller, collection)
+        collection, request, edge, caller, lambda: edge.services.reindexer.promote(caller, collection, insist=insist)
     )
+
+
+@router.post(
+    f"{COLLECTION}/trial",
+    response_model=CollectionOut,
+    responses=problems(404, 409, 507),
+    openapi_extra=takes_json(NewTrial),
+    dependencies=[
+        Depends(
+            Needs(
+                Permission.MANAGE_MODELS,
+                lambda s, who, p: s.reindexer.try_out(who, p["collection"], TrialMode.SHADOW, 0.0),
+            )
+        )
+    ],
+)
+async def try_out(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Try the generation that is complete and waits on a share of the live probes; a share of 0 ends that."""
+    body = await read_json(request, NewTrial)
+
+    def work() -> Answer:
+        edge.services.reindexer.try_out(caller, collection, body.mode, body.share)
+        return answered(200, CollectionOut.of(edge.services.gallery.collection(caller, collection)))
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.get(
+    f"{COLLECTION}/trial",
+    response_model=TallyOut,
+    responses=problems(404),
+    dependencies=[Depends(Needs(Permission.READ, lambda s, who, p: s.gallery.collection(who, p["collection"])))],
+)
+async def read_trial(collection: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """What this process has counted of the trial since it began."""
+
+    def work() -> TallyOut:
+        where = edge.services.gallery.collection(caller, collection).collection
+        trial = TrialOut.of(where.trial) if where.trial is not None else None
+        return TallyOut(trial=trial, counted=edge.services.trials.tally(where).as_json())
+
+    return await read(edge, work)
 
 
 @router.post(

@@ -29,6 +29,8 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("DELETE", "/v1/collections/{collection}/reindex"): Permission.RUN_JOBS,
     ("POST", "/v1/collections/{collection}/reindex/promote"): Permission.MANAGE_MODELS,
     ("POST", "/v1/collections/{collection}/reindex/rollback"): Permission.MANAGE_MODELS,
+    ("POST", "/v1/collections/{collection}/reindex/trial"): Permission.MANAGE_MODELS,
+    ("GET", "/v1/collections/{collection}/reindex/trial"): Permission.READ,
     ("GET", "/v1/models"): Permission.READ,
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,

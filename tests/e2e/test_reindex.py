@@ -105,3 +105,22 @@ def test_the_command_does_it_without_a_service(installation, portraits, album) -
     assert refused.returncode == 1 and "exact:, faiss:" in refused.stderr
     assert installation.json("jobs", "list")["items"][0]["state"] == "done"
     assert {m["name"] for m in installation.json("models", "list")["items"]} == {"sface-int8", "sface"}
+
+
+def test_a_held_model_can_be_tried_on_live_probes(installation, portraits) -> None:
+    with installation.start() as client:
+        everybody = fill(client, portraits)
+        ended(client, client.reindex("staff", model="sface", hold=True)["id"])
+        installation.json("reindex", "staff", "--canary", "1.0", remote=True)
+        for _ in range(5):
+            assert known(client, portraits) == (everybody, "sface")
+        deadline = time.monotonic() + ENOUGH_S
+        while (counted := client.trial("staff")["counted"])["compared"] + counted["skipped"] < 5:
+            assert time.monotonic() < deadline, counted
+            time.sleep(0.1)
+        assert (counted["lost"], counted["gained"], counted["failed"]) == (0, 0, 0)
+        shown = installation.command("reindex", "staff", "--trial", remote=True)
+        assert "canary on 100%" in shown.stdout
+        with pytest.raises(ClientError, match="share"):
+            client.try_out("staff", "canary", 2.0)
+        assert client.promote("staff")["model"] == "sface"

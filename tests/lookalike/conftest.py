@@ -17,8 +17,10 @@ from lookalike.answers import Caller, Picture
 from lookalike.domain import Box, Embeddings, EncodedFace, Face, Grant, Kind, Quality, Space
 from lookalike.errors import ModelNotAvailable, UnsupportedImage
 from lookalike.gallery import Gallery
+from lookalike.reindex import end_trial
 from lookalike.roster import Rosters
 from lookalike.thresholds import learn
+from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.rbac import principal_for
@@ -126,10 +128,12 @@ class House:
     audit: SealedAuditLog
     rosters: Rosters
     models: ScriptedModels
+    trials: Trials
     rows: SqliteRows
     held: DataFolder
 
     def close(self) -> None:
+        self.trials.close()
         self.rows.close()
         self.held.close()
 
@@ -143,8 +147,9 @@ def open_at(folder: Path, today: str = "2026-01-01") -> House:
     records = SealedRecords(rows, keyring, audit)
     rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), lambda url, space: ExactIndex(space))
     models = ScriptedModels()
-    gallery = Gallery(records, audit, rosters, models, today=lambda: today)
-    return House(gallery, records, audit, rosters, models, rows, held)
+    trials = Trials(end_trial(records, Caller(principal_for("service", ()), "-")), draw=lambda: 0.0)
+    gallery = Gallery(records, audit, rosters, models, trials, today=lambda: today)
+    return House(gallery, records, audit, rosters, models, trials, rows, held)
 
 
 @pytest.fixture
