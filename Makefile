@@ -55,7 +55,7 @@ bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to 
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 lock:  ## resolve the locks anew (needs uv)
-	uv pip compile --generate-hashes --python-version 3.11 --no-header $(UPGRADE) -q \
+	uv pip compile --generate-hashes --python-version 3.11 --no-header --upgrade -q \
 		pyproject.toml --group dev --extra train --extra report -o requirements-dev.lock
 	uv pip compile --generate-hashes --python-version 3.11 --no-header -q \
 		pyproject.toml requirements-build.in -c requirements-dev.lock -o requirements.lock
