@@ -26,6 +26,7 @@ LEASE_S = 8.0
 BEAT_EVERY_S = 2.0
 TOLD_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0
+END_WITHIN_S = 10.0
 MAX_STARTS = 5
 """A job that took its process down so often is not taken up again."""
 
@@ -96,13 +97,25 @@ class JobRunner:
         return self._store.jobs(LISTED)
 
     def unended(self, kind: str, collection_id: str) -> Job | None:
-        """A job of this kind on this collection that waits or runs; whoever asks sees to it that it is taken up."""
-        found = (job for job in self._store.jobs(LISTED) if job.state not in ENDED)
-        job = next((job for job in found if (job.kind, job.collection_id) == (kind, collection_id)), None)
+        """A job of this kind on this collection that waits or runs; it is seen to that it is taken up."""
+        job = self._unended(kind, collection_id)
         if job is not None:
             self.start()
             self._wake.set()
         return job
+
+    def end(self, kind: str, collection_id: str) -> None:
+        """Cancel such a job, if there is one, and wait for its end. Raises: JobNotCancellable if it takes too long."""
+        deadline = time.monotonic() + END_WITHIN_S
+        while (job := self._unended(kind, collection_id)) is not None:
+            if time.monotonic() > deadline:
+                raise JobNotCancellable("its job is ending but has not ended yet: try again in a moment")
+            self._store.cancel(job.id)
+            time.sleep(0.1)
+
+    def _unended(self, kind: str, collection_id: str) -> Job | None:
+        found = (job for job in self._store.jobs(LISTED) if job.state not in ENDED)
+        return next((job for job in found if (job.kind, job.collection_id) == (kind, collection_id)), None)
 
     def job(self, id: str) -> Job:
         """Raises: JobNotFound."""

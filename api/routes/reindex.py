@@ -131,10 +131,15 @@ async def roll_back(collection: str, request: Request, edge: EdgeDep, caller: Ca
     dependencies=[Depends(Needs(Permission.RUN_JOBS, lambda s, who, p: s.reindexer.abandon(who, p["collection"])))],
 )
 async def give_up(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
-    """Forget the generation that is being filled or waits; cancel its job first."""
-    return await _changed(
-        collection, request, edge, caller, lambda: edge.services.reindexer.abandon(caller, collection)
-    )
+    """Forget the generation that is being filled or waits; its job is ended first."""
+
+    def forget() -> Collection:
+        services = edge.services
+        services.reindexer.unfinished(caller, collection)
+        services.jobs.end("reindex", services.gallery.collection(caller, collection).collection.id)
+        return services.reindexer.abandon(caller, collection)
+
+    return await _changed(collection, request, edge, caller, forget)
 
 
 @router.get("/v1/models", response_model=ModelList, responses=problems(), dependencies=[Depends(strict_query)])

@@ -105,6 +105,17 @@ def test_a_running_job_ends_soon_after_it_is_cancelled(started):
     assert ended(jobs, job.id).state is JobState.CANCELLED
 
 
+def test_a_job_can_be_ended_by_what_it_works_on(started):
+    jobs = started(long=forever)
+    job = jobs.submit("long", SERVANT, STAFF)
+    until(lambda: jobs.job(job.id).done > 0)
+    jobs.end("long", "another collection")
+    assert jobs.job(job.id).state is JobState.RUNNING
+    jobs.end("long", STAFF[1])
+    assert jobs.job(job.id).state is JobState.CANCELLED
+    jobs.end("long", STAFF[1])
+
+
 def test_a_service_that_stops_leaves_its_job_for_the_next_which_goes_on():
     store, seen = MemoryJobs(), []
 

@@ -107,6 +107,15 @@ def test_the_command_does_it_without_a_service(installation, portraits, album) -
     assert {m["name"] for m in installation.json("models", "list")["items"]} == {"sface-int8", "sface"}
 
 
+def test_a_re_indexing_in_hand_can_be_given_up(installation, portraits) -> None:
+    with installation.start() as client:
+        everybody = fill(client, portraits)
+        job = client.reindex("staff", model="sface", hold=True)
+        assert client.give_up_reindex("staff").get("generations") == []
+        assert client.job(job["id"])["state"] in ("cancelled", "done")
+        assert known(client, portraits)[0] == everybody
+
+
 def test_a_held_model_can_be_tried_on_live_probes(installation, portraits) -> None:
     with installation.start() as client:
         everybody = fill(client, portraits)
