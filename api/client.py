@@ -257,6 +257,10 @@ class Client:
         path = _path("collections", collection, "reindex", "promote") + ("?insist=true" if insist else "")
         return cast(CollectionJson, self._write("POST", path))
 
+    def finish_reindex(self, collection: str) -> JobJson:
+        """Let go of the generation before now, as a job: one can no longer roll back."""
+        return cast(JobJson, self._write("POST", _path("collections", collection, "reindex", "finish")))
+
     def try_out(self, collection: str, mode: str, share: float) -> CollectionJson:
         """Try the generation that waits on a share of the probes. mode: "shadow" or "canary"; a share of 0 ends it."""
         path = _path("collections", collection, "reindex", "trial")

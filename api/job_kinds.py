@@ -30,7 +30,7 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer) -> Mapping[str, Kind]:
         return reindexer.run(caller, _collection(job), progress, hold=hold, insist=insist).as_json()
 
     def retire(caller: Caller, job: Job, progress: Progress) -> Result:
-        return {"generations": reindexer.retire(caller, _collection(job))}
+        return {"generations": reindexer.retire(caller, _collection(job), now=bool(job.params.get("now")))}
 
     return {"calibrate": calibrate, "reindex": reindex, "retire": retire}
 

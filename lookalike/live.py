@@ -7,11 +7,12 @@ process leaves the answer to the one before, which gets every enrolment too.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lookalike.calibration import Calibration
 from lookalike.domain import Collection, GenerationState
-from lookalike.errors import ModelNotAvailable
+from lookalike.errors import ModelNotAvailable, SpaceMismatch
 from lookalike.ports import FaceEncoder, Models, Records
 from lookalike.roster import Roster, Rosters
 
@@ -51,9 +52,13 @@ class Live:
         return Answering(view, roster, self._models.encoder(view.space), calibration, learned)
 
     def loaded(self) -> list[Answering]:
-        """Every collection that is live, each by what answers for it."""
-        found = {roster.collection.id for roster in self._rosters.loaded()}
-        return [self.of(c) for c in self._records.collections() if c.id in found]
+        """Every collection that is live and whose model is at hand, each by what answers for it."""
+        found, answering = {roster.collection.id for roster in self._rosters.loaded()}, []
+        for collection in self._records.collections():
+            if collection.id in found:
+                with suppress(ModelNotAvailable, SpaceMismatch):  # whoever asks that collection is told
+                    answering.append(self.of(collection))
+        return answering
 
     def _calibration(self, view: Collection, roster: Roster) -> tuple[Calibration, bool]:
         """The generation's own calibration where it has one, else its model's."""

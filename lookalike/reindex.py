@@ -162,15 +162,15 @@ class Reindexer:
                 raise NoSuchGeneration("this collection is not being re-indexed")
             return self._let_go(where, waiting, record)
 
-    def retire(self, caller: Caller, name: str) -> int:
-        """Let go of every generation whose grace has ended. Returns how many."""
-        where, gone = self._records.collection(name), 0
-        for generation in where.others:
-            if generation.state is GenerationState.STANDBY and generation.until <= self._clock():
-                with self._on_record(caller, "reindex.retire", Permission.RUN_JOBS, name) as record:
-                    where = self._let_go(where, generation, record)
-                    gone += 1
-        return gone
+    def retire(self, caller: Caller, name: str, *, now: bool = False) -> int:
+        """Let go of every generation whose grace has ended; now: or has not. Returns how many."""
+        with self._on_record(caller, "reindex.retire", Permission.RUN_JOBS, name) as record:
+            where = self._records.collection(name)
+            ended = [g for g in where.others if g.state is GenerationState.STANDBY]
+            ended = [g for g in ended if now or g.until <= self._clock()]
+            for generation in ended:
+                where = self._let_go(where, generation, record)
+            return len(ended)
 
     def _promoted(self, where: Collection, id: str | None, record: Operation, *, insist: bool = False) -> Collection:
         if id is None:

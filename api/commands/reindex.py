@@ -39,17 +39,22 @@ def reindex(
     shadow: Annotated[float | None, typer.Option(help="Ask the one that was held too, for this share.")] = None,
     canary: Annotated[float | None, typer.Option(help="Let it answer this share of the probes; 0 ends it.")] = None,
     trial: Annotated[bool, typer.Option("--trial", help="Show what a service counted of its trial.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Let go of the one before now, for good.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Forget the one that is unfinished.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Move a collection to another model or index; it answers as before until the new one is verified."""
-    if sum((resume, promote, rollback, cancel, trial, shadow is not None, canary is not None)) > 1:
+    if sum((resume, promote, rollback, finish, cancel, trial, shadow is not None, canary is not None)) > 1:
         raise typer.BadParameter(
-            "--resume, --promote, --rollback, --shadow, --canary, --trial and --cancel exclude each other"
+            "--resume, --promote, --rollback, --shadow, --canary, --trial, --finish and --cancel exclude each other"
         )
     with open_client() as client:
         if trial:
             _show_trial(client.trial(collection), as_json)
+            return
+        if finish:
+            client.wait(client.finish_reindex(collection))
+            _show_collection(client.collection(collection), as_json)
             return
         changed = _changed(client, collection, promote, insist, rollback, cancel, shadow, canary)
         if changed is not None:

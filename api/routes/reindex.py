@@ -124,6 +124,25 @@ async def roll_back(collection: str, request: Request, edge: EdgeDep, caller: Ca
     )
 
 
+@router.post(
+    f"{COLLECTION}/finish",
+    status_code=202,
+    response_model=JobOut,
+    responses=problems(404, 507),
+    dependencies=[Depends(Needs(Permission.RUN_JOBS, lambda s, who, p: s.reindexer.retire(who, p["collection"])))],
+)
+async def finish(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Let go of the generation before now, as a job: one can no longer roll back, and nothing of it is kept."""
+
+    def work() -> Answer:
+        services = edge.services
+        where = services.gallery.collection(caller, collection).collection
+        job = services.jobs.submit("retire", caller.principal, (where.name, where.id), {"now": True})
+        return answered(202, JobOut.of(job))
+
+    return await write(request, edge, caller, None, work)
+
+
 @router.delete(
     COLLECTION,
     response_model=CollectionOut,

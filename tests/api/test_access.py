@@ -31,6 +31,7 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("POST", "/v1/collections/{collection}/reindex/rollback"): Permission.MANAGE_MODELS,
     ("POST", "/v1/collections/{collection}/reindex/trial"): Permission.MANAGE_MODELS,
     ("GET", "/v1/collections/{collection}/reindex/trial"): Permission.READ,
+    ("POST", "/v1/collections/{collection}/reindex/finish"): Permission.RUN_JOBS,
     ("GET", "/v1/models"): Permission.READ,
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,

@@ -153,6 +153,25 @@ def test_once_its_grace_has_ended_nothing_of_the_old_model_is_kept(house, galler
     assert who_is(gallery, admin, shoot, 5) == (["p5"], "scripted")
 
 
+def test_a_grace_can_be_ended_at_once(indexer, admin, staff):
+    indexer.begin(admin, staff, model="turned")
+    indexer.run(admin, staff, quiet)
+    assert (indexer.retire(admin, staff), indexer.retire(admin, staff, now=True)) == (0, 1)
+    with pytest.raises(NoSuchGeneration):
+        indexer.roll_back(admin, staff)
+
+
+def test_a_model_that_is_gone_is_told_and_one_can_go_back(house, gallery, indexer, admin, staff, shoot):
+    indexer.begin(admin, staff, model="turned")
+    indexer.run(admin, staff, quiet)
+    del house.models.encoders["turned"]
+    with pytest.raises(ModelNotAvailable):
+        gallery.identify(admin, staff, shoot(5))
+    assert gallery.overdue(1) == [] and gallery.collection(admin, staff).samples == 2 * PEOPLE
+    indexer.roll_back(admin, staff)
+    assert who_is(gallery, admin, shoot, 5) == (["p5"], "scripted")
+
+
 def test_samples_without_a_picture_are_named_and_stay_known_to_the_records(
     house, gallery, indexer, admin, shoot, pictures, now
 ):
