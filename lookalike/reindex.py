@@ -84,7 +84,7 @@ class Reindexer:
         clock: Callable[[], float] = lambda: datetime.datetime.now(datetime.UTC).timestamp(),
         known_index: Callable[[str], str] = str,
     ) -> None:
-        """standby_s: how long one can roll back; known_index: raises BadSettings for an index URL that is not known."""
+        """standby_s: how long one can roll back; known_index: raises InvalidInput for an index URL that is unknown."""
         self._records = records
         self._audit = audit
         self._rosters = rosters
@@ -99,7 +99,7 @@ class Reindexer:
     def begin(self, caller: Caller, name: str, *, model: str | None = None, index: str | None = None) -> Generation:
         """Begin a generation with another model or index, or anew with the same; `run` completes it.
 
-        Raises: CollectionNotFound, ModelNotAvailable, BadSettings, Conflict while another one is unfinished.
+        Raises: CollectionNotFound, ModelNotAvailable, InvalidInput, Conflict while another one is unfinished.
         """
         with self._on_record(caller, "reindex.begin", Permission.RUN_JOBS, name) as record:
             where = self._records.collection(name)

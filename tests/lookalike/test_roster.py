@@ -4,6 +4,7 @@ import pytest
 from index.exact import ExactIndex
 from lookalike import roster as rosters_module
 from lookalike.domain import Embeddings
+from lookalike.reindex import Reindexer
 from lookalike.roster import Roster
 
 
@@ -105,3 +106,34 @@ def test_a_filter_asked_again_is_not_worked_out_again_until_something_changes(
     house.gallery.erase_subject(admin, "staff", "p1")
     assert roster.labels_with({"site": "north"})[1] == 1
     assert len(counted) == 2
+
+
+def test_what_will_be_asked_is_loaded_beforehand_and_what_will_not_is_let_go(house, admin, many):
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models)
+    indexer.begin(admin, "staff", model="turned")
+    indexer.run(admin, "staff", lambda done, total: None, hold=True)
+    held = house.records.collection("staff")
+    waiting = held.seen_as(held.others[0])
+    house.rosters._rosters.pop((waiting.id, waiting.generation))
+
+    house.rosters.tend()
+    assert house.rosters.is_live(held) and house.rosters.is_live(waiting)
+
+    now = indexer.promote(admin, "staff")
+    house.rosters.tend()
+    assert house.rosters.is_live(now) and not house.rosters.is_live(held)
+
+
+def test_a_process_that_has_not_loaded_the_promoted_generation_answers_through_the_one_before(
+    open_house, house, admin, many, shoot
+):
+    other = open_house()
+    assert other.gallery.identify(admin, "staff", shoot(4)).model == "scripted"
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models)
+    indexer.begin(admin, "staff", model="turned")
+    indexer.run(admin, "staff", lambda done, total: None)
+
+    found = other.gallery.identify(admin, "staff", shoot(4))
+    assert found.model == "scripted" and found.faces[0].candidates[0].subject.id == "p4"
+    other.rosters.tend()
+    assert other.gallery.identify(admin, "staff", shoot(4)).model == "turned"
