@@ -154,10 +154,8 @@ class Gallery(Enroller):
         found: list[Identification] = []
         try:
             seen = timed(lambda: _first(found, other() if canary else active()))
-        except InvalidInput:
-            raise  # the picture's fault, whoever looks at it
-        except Exception:
-            if not canary:
+        except Exception as error:
+            if not canary or _is_the_caller_s_fault(error):
                 raise
             self._trials.failed(where)
             return active()
@@ -285,6 +283,11 @@ def _decide_pair(calibration: Calibration, threshold: float | None, fmr: float |
     if threshold is not None:
         return Threshold(inputs.similarity(threshold), "explicit", None, 1)
     return calibration.threshold_for_fmr(inputs.rate(DEFAULT_FMR if fmr is None else fmr, "fmr"))
+
+
+def _is_the_caller_s_fault(error: Exception) -> bool:
+    """Whether any generation would have refused this request."""
+    return isinstance(error, InvalidInput) and not isinstance(error, ModelNotAvailable)
 
 
 def _first(kept: list[Identification], found: Identification) -> str | None:

@@ -93,6 +93,13 @@ def test_where_the_canary_fails_the_old_model_answers(house, held, admin, shoot,
     assert counted(house).failed == 1
 
 
+def test_a_canary_whose_model_is_gone_leaves_the_answer_to_the_old_one(house, held, admin, shoot):
+    held("turned").try_out(admin, "staff", TrialMode.CANARY, 1.0)
+    del house.models.encoders["turned"]
+    assert ask(house, admin, shoot, 4) == ("scripted", ["p4"])
+    assert counted(house).failed == 1
+
+
 def test_a_picture_that_is_none_is_the_caller_s_fault_and_no_failure(house, held, admin):
     held("turned").try_out(admin, "staff", TrialMode.CANARY, 1.0)
     with pytest.raises(InvalidInput):
