@@ -17,9 +17,10 @@ from embedder.batching import Batcher
 from embedder.centring import bundled_centre
 from embedder.detect import Detector, YuNetDetector
 from embedder.images import ImageLimits
-from embedder.manifests import Manifest, read_manifest
+from embedder.manifests import read_manifest
 from embedder.models import SFACE, YUNET, load_bundled, read_pinned
 from embedder.pipeline import FaceEmbedder, FaceModel
+from embedder.preprocessing import Preprocessing
 from embedder.runtime import Network, Runtime, available_threads, open_runtime
 from embedder.sface_int8 import load_sface_int8
 from lookalike.domain import Floats, Pixels
@@ -96,13 +97,10 @@ def _onnx(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
     manifest = read_manifest(Path(argument))
     model = simplify(read_pinned(manifest.file, manifest.sha256, manifest.name), {0: "N"})
     batched = _batched(runtime.load(model, manifest.name))
-    size, order = (manifest.side, manifest.side), slice(None) if manifest.channels == "rgb" else slice(None, None, -1)
-    mean, scale = np.array(manifest.mean, np.float32), np.array(manifest.scale, np.float32)
+    prepare = Preprocessing(manifest.side, manifest.mean, manifest.scale, manifest.channels, "stretch")
 
     def embed(crops: Pixels) -> Floats:
-        resized = np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR) for crop in crops])
-        scaled = (resized[..., order].astype(np.float32) - mean) * scale
-        return batched(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+        return batched(prepare(list(crops)))
 
     try:
         found = embed(np.zeros((2, 112, 112, 3), np.uint8)).shape
@@ -111,13 +109,8 @@ def _onnx(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
     if found != (2, manifest.dimension):
         raise BadModel(f"the model {manifest.name!r} gives vectors of shape {found}, not (2, {manifest.dimension})")
     name = f"{manifest.name}-{manifest.sha256[:12]}"
-    return FaceModel(name, manifest.dimension, _preprocessing(manifest), embed, runtime.description)
-
-
-def _preprocessing(manifest: Manifest) -> str:
-    """All of the manifest that changes a vector besides the weights, in one line."""
-    numbers = ",".join(f"{value:g}" for value in (*manifest.mean, *manifest.scale))
-    return f"align=arcface112;resize={manifest.side};{manifest.channels};{numbers}"
+    described = f"align=arcface112;{prepare.describe()}"
+    return FaceModel(name, manifest.dimension, described, embed, runtime.description)
 
 
 def _inception_resnet_v1(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
