@@ -37,7 +37,7 @@ class MtcnnDetector:
 
     def __init__(self, max_faces: int) -> None:
         require_torch("facenet_pytorch")
-        folder = _package_folder("facenet_pytorch") / "data"
+        folder = package_folder("facenet_pytorch") / "data"
         for name, sha256 in MTCNN_WEIGHTS.items():
             read_pinned(folder / name, sha256, f"mtcnn {name}")
         from facenet_pytorch import MTCNN
@@ -145,7 +145,8 @@ def _load(network: Any, state: dict[str, Any]) -> None:
         raise BadModel("the weights do not fit this network") from error
 
 
-def _package_folder(name: str) -> Path:
+def package_folder(name: str) -> Path:
+    """Where an installed package's files lie. Raises: ModelNotAvailable."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModelNotAvailable(f"the package {name!r} is not installed")
