@@ -10,11 +10,10 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedder.json_entries import text_entry, triple_entry, whole_entry
 from lookalike.errors import BadModel
 
 
@@ -43,41 +42,15 @@ def read_manifest(path: Path) -> Manifest:
         raise BadModel(f"the manifest {path.name!r} is not JSON") from error
     if not isinstance(entries, dict):
         raise BadModel(f"the manifest {path.name!r} is not a JSON object")
-    file = _text(entries, "file", r"[^/\\]+\.onnx")
+    file = text_entry(entries, "file", r"[^/\\]+\.onnx")
     return Manifest(
-        name=_text(entries, "name", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"),
+        name=text_entry(entries, "name", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"),
         file=path.parent / file,
-        sha256=_text(entries, "sha256", r"[0-9a-f]{64}"),
-        licence=_text(entries, "licence", r".{1,200}"),
-        dimension=_whole(entries, "dimension", 8, 4096),
-        side=_whole(entries, "side", 32, 512),
-        channels=_text(entries, "channels", "rgb|bgr"),
-        mean=_triple(entries, "mean"),
-        scale=_triple(entries, "scale"),
+        sha256=text_entry(entries, "sha256", r"[0-9a-f]{64}"),
+        licence=text_entry(entries, "licence", r".{1,200}"),
+        dimension=whole_entry(entries, "dimension", 8, 4096),
+        side=whole_entry(entries, "side", 32, 512),
+        channels=text_entry(entries, "channels", "rgb|bgr"),
+        mean=triple_entry(entries, "mean"),
+        scale=triple_entry(entries, "scale"),
     )
-
-
-def _text(entries: Mapping[str, object], key: str, pattern: str) -> str:
-    value = entries.get(key)
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise BadModel(f"the manifest's {key!r} must be a string that matches {pattern}")
-    return value
-
-
-def _whole(entries: Mapping[str, object], key: str, low: int, high: int) -> int:
-    value = entries.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BadModel(f"the manifest's {key!r} must be a whole number from {low} to {high}")
-    return value
-
-
-def _triple(entries: Mapping[str, object], key: str) -> tuple[float, float, float]:
-    value = entries.get(key)
-    if not isinstance(value, list) or len(value) != 3 or not all(_is_finite(item) for item in value):
-        raise BadModel(f"the manifest's {key!r} must be three finite numbers")
-    first, second, third = (float(item) for item in value)
-    return first, second, third
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9

@@ -107,14 +107,17 @@ def cached_features(features: torch.Tensor, labels: Labels, config: TrainConfig,
 
 @torch.inference_mode()
 def frozen_features(
-    network: EmbeddingNetwork,
+    below: Callable[[torch.Tensor], torch.Tensor],
     pictures: PictureSet,
     normalise: Normalise,
     config: TrainConfig,
     variants: int,
     on_progress: Callable[[int, int], None],
 ) -> torch.Tensor:
-    """(V, N, …) bfloat16 on the processor: what the frozen stages give, of pictures upright, mirrored, and changed."""
+    """(V, N, …) bfloat16 on the processor: what the frozen stages give, of pictures upright, mirrored, and changed.
+
+    below: the frozen stages.
+    """
     change = transforms(config.augment, pictures.squares.shape[1])
     found: torch.Tensor | None = None
     for start in range(0, len(pictures), CHUNK):
@@ -123,7 +126,7 @@ def frozen_features(
         for variant in range(variants):
             torch.manual_seed(config.seed * 999_983 + start * 64 + variant)
             changed = (chunk, chunk.flip(3))[variant] if variant < 2 else torch.stack([change(one) for one in chunk])
-            given = network.below(normalise(changed)).to(torch.bfloat16).cpu()
+            given = below(normalise(changed)).to(torch.bfloat16).cpu()
             if found is None:
                 found = torch.empty((variants, len(pictures), *given.shape[1:]), dtype=torch.bfloat16)
             found[variant, start:end] = given

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from embedder.onnx_files import simplify
+from embedder.runtime import open_runtime
 from lookalike.domain import Floats
 from lookalike.errors import BadModel
 
@@ -28,6 +30,21 @@ SMALL = 256
 
 def export_onnx(network: torch.nn.Module, side: int, probe: Floats) -> bytes:
     """(N, 3, side, side) → (N, D) as ONNX. probe: real inputs to check it with. Raises: BadModel where it differs."""
+    graph = _halved(_graph(network, side))
+    with torch.inference_mode():
+        wanted = torch.nn.functional.normalize(network(torch.from_numpy(probe)).float()).numpy()
+    _require_parity(graph, probe, wanted)
+    return graph
+
+
+def compiled(network: torch.nn.Module, side: int) -> Callable[[Floats], Floats]:
+    """The same function run by the service's runtime, several times faster on a processor than torch is."""
+    run = open_runtime().load(_graph(network, side), "frozen stages")
+    return lambda pixels: next(iter(run(pixels).values()))
+
+
+def _graph(network: torch.nn.Module, side: int) -> bytes:
+    """Traced, with the number of pictures left open. The network is on the processor, in evaluation, afterwards."""
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -42,11 +59,7 @@ def export_onnx(network: torch.nn.Module, side: int, probe: Floats) -> bytes:
             opset_version=OPSET,
             dynamo=False,
         )
-    graph = _halved(simplify(file.getvalue(), {0: "N"}))
-    with torch.inference_mode():
-        wanted = torch.nn.functional.normalize(network(torch.from_numpy(probe)).float()).numpy()
-    _require_parity(graph, probe, wanted)
-    return graph
+    return simplify(file.getvalue(), {0: "N"})
 
 
 def _halved(model: bytes) -> bytes:

@@ -34,6 +34,7 @@ from embedder.train.journal import Journal
 from embedder.train.losses import Objective, open_objective
 from embedder.train.measures import measures
 from embedder.train.network import EmbeddingNetwork, Opened, open_network
+from embedder.train.onnx_export import compiled
 from embedder.train.pictures import (
     Listed,
     PictureSet,
@@ -75,9 +76,18 @@ class Run:
     worked_s: float = 0.0
 
 
-def train(config: TrainConfig, folder: Path, cache_dir: Path, on_progress: Progress, *, resume: bool = False) -> Run:
+def train(
+    config: TrainConfig,
+    folder: Path,
+    cache_dir: Path,
+    on_progress: Progress,
+    *,
+    resume: bool = False,
+    kept: dict[str, torch.Tensor] | None = None,
+) -> Run:
     """Train, and leave the best weights in the run's folder. The network in the answer has them.
 
+    kept: what frozen stages gave in runs before this one in the same process, by what it depends on; added to.
     Raises: InvalidInput where configuration, pictures or folder do not allow it; ModelNotAvailable; BadModel.
     """
     _claim(config, folder, resume)
@@ -86,7 +96,7 @@ def train(config: TrainConfig, folder: Path, cache_dir: Path, on_progress: Progr
     torch.set_num_threads(config.threads or torch.get_num_threads())
     listed = list_pictures(config.data)
     apart = np.isin(listed.labels, held_out_classes(len(listed.names), config.data, config.seed))
-    run = _prepare(config, folder, cache_dir, listed, apart, on_progress)
+    run = _prepare(config, folder, cache_dir, listed, apart, on_progress, {} if kept is None else kept)
 
     # Network, loss and optimiser.
     classes, labels = np.unique(run.training.labels, return_inverse=True)
@@ -235,6 +245,7 @@ def _prepare(
     listed: Listed,
     apart: NDArray[np.bool_],
     on_progress: Progress,
+    kept: dict[str, torch.Tensor],
 ) -> Run:
     """Open the network and read both sides' pictures for it."""
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -272,8 +283,14 @@ def _prepare(
     run = Run(config, folder, device, network, opened, normalise, training, held_out, listed.names, left_out)
     if config.model.cache:
         network.eval()
-        run.features = _frozen(run, run.training, config.model.cache, on_progress)
-        run.held_features = _frozen(run, run.held_out, 2, on_progress) if len(run.held_out) else None
+        for name, pictures, variants in (("training", run.training, config.model.cache), ("held-out", run.held_out, 2)):
+            depends = repr((name, config.seed, config.data, config.model, config.augment))
+            if depends not in kept and len(pictures):
+                kept[depends] = _frozen(run, pictures, variants, on_progress)
+            if name == "training":
+                run.features = kept[depends]
+            else:
+                run.held_features = kept.get(depends)
     if config.loss.leash:
         upright, mirrored = embed_pictures(network, run.training, normalise, run.features)
         run.start = torch.nn.functional.normalize(upright + mirrored)
@@ -281,12 +298,21 @@ def _prepare(
 
 
 def _frozen(run: Run, pictures: PictureSet, variants: int, on_progress: Progress) -> torch.Tensor:
-    """What the frozen stages give of these pictures, computed once."""
+    """What the frozen stages give of these pictures, computed once: on a processor by the service's runtime."""
+    network = run.network
 
     def show(done: int, total: int) -> None:
         on_progress("frozen stages", done, total)
 
-    return frozen_features(run.network, pictures, run.normalise, run.config, variants, show)
+    if run.device.type != "cpu":
+        return frozen_features(network.below, pictures, run.normalise, run.config, variants, show)
+    quick = compiled(network.base, run.opened.backbone.prepare.side)
+    network.to(memory_format=torch.channels_last)
+
+    def below(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(quick(inputs.contiguous().numpy()))
+
+    return frozen_features(below, pictures, run.normalise, run.config, variants, show)
 
 
 def _batches(run: Run, first: int) -> Iterator[Batch]:

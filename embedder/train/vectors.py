@@ -32,6 +32,15 @@ class Sides:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Embedded:
+    """A run's pictures by the starting network, which is kept for joining, and by the trained one."""
+
+    start: EmbeddingNetwork
+    before: Sides
+    after: Sides
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Way:
     """A way of making vectors, on the held-out classes. probes, templates: (N, D) unit; name: in words."""
 
@@ -55,10 +64,15 @@ class Compared:
     finish: Finish
 
 
-def compare_ways(run: Run) -> Compared:
-    """Embed both sides by the starting network and by the trained one, and finish each as configured."""
-    output, start = run.config.output, _start(run)
-    before, after = _sides(start, run), _sides(run.network, run)
+def embed_sides(run: Run) -> Embedded:
+    """Both sides' pictures, upright and mirrored, before training and after it."""
+    start = _start(run)
+    return Embedded(start, _sides(start, run), _sides(run.network, run))
+
+
+def compare_ways(run: Run, embedded: Embedded, output: Output) -> Compared:
+    """Finish what was embedded as `output` says, beside the ways that cost no training."""
+    before, after = embedded.before, embedded.after
     labels = run.training.labels
     centred = _learned(before, labels, centred=True, whiten=0)
     whitened = _learned(before, labels, centred=True, whiten=min(WHITENED, len(labels) // 2))
@@ -79,7 +93,7 @@ def compare_ways(run: Run) -> Compared:
         )
         vectors = upright, mirrored
     trained = _way(name, *vectors, output.flip)
-    return Compared(trained, baselines, run.held_out.labels, start, start_finish, finish)
+    return Compared(trained, baselines, run.held_out.labels, embedded.start, start_finish, finish)
 
 
 def _start(run: Run) -> EmbeddingNetwork:
