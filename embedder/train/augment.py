@@ -30,6 +30,8 @@ def transforms(augment: Augment, side: int) -> Any:
 
     smooth = v2.InterpolationMode.BILINEAR
     steps: list[Any] = []
+    if augment.mask:  # first, while the face lies where it was aligned
+        steps.append(v2.RandomApply([_Mask(side)], augment.mask))
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip(augment.flip))
     if augment.crop:
@@ -47,8 +49,6 @@ def transforms(augment: Augment, side: int) -> Any:
         steps.append(v2.RandomApply([_LowResolution(side)], augment.low_resolution))
     if augment.jpeg:
         steps.append(v2.RandomApply([v2.JPEG((20, 80))], augment.jpeg))
-    if augment.mask:
-        steps.append(v2.RandomApply([_Mask(side)], augment.mask))
     if augment.occlusion:
         steps.append(v2.RandomErasing(augment.occlusion, (0.05, 0.25), value=[127, 127, 127]))
     return v2.Compose(steps) if steps else torch.nn.Identity()

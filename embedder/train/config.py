@@ -7,6 +7,7 @@ kind is refused with what is allowed, before any work is done.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -43,8 +44,8 @@ class Augment:
     """How a picture is changed before the network sees it; each has its own switch and 0 is off.
 
     flip, blur, low_resolution, occlusion, mask, grey, jpeg: the chance of it; crop: the least share of the area that a
-    random crop keeps; rotation: degrees either way; colour: strength of brightness, contrast and saturation; mixup,
-    cutmix: Beta's parameter (Zhang et al. 2018; Yun et al. 2019), at most one of them.
+    random crop keeps; rotation: degrees either way; colour: strength of brightness, contrast and saturation, and an
+    eighth of it for hue; mixup, cutmix: Beta's parameter (Zhang et al. 2018; Yun et al. 2019), at most one of them.
     """
 
     flip: float = 0.5
@@ -68,8 +69,8 @@ class Model:
     weights: a safetensors file to start from, else what the backbone's package brings, else chance.
     dimension: of the embedding; 0 leaves the backbone's features as they are, without a head.
     freeze: stages from the bottom that stay as they are; cache: compute those once, for so many variants of every
-    picture (upright, mirrored, and others changed as `Augment` says), instead of anew in each step; norms: let batch
-    normalisations learn, instead of keeping what they came with.
+    picture (upright, mirrored, and others changed as `Augment` says), instead of anew in each step; norms: let means and
+    deviations of batch normalisations follow the batches, instead of keeping what they came with.
     """
 
     backbone: str = "efficientnet_lite0"
@@ -172,7 +173,12 @@ CHOICES = {
     "select": ("", "map_r", "recall_1", "tar_1e-3", "open_set"),
     "device": ("auto", "cpu", "cuda"),
 }
-SHARES = ("held_out", "blur", "low_resolution", "occlusion", "mask", "grey", "jpeg", "ema", "dropout", "crop")
+SHARES = (
+    *("held_out", "flip", "crop", "blur", "low_resolution", "occlusion", "mask", "grey", "jpeg"),
+    *("dropout", "ema", "depth_decay"),
+)
+BELOW_ONE = ("data.held_out", "model.dropout", "optimiser.ema")
+AT_LEAST_ONE = ("data.folds", "optimiser.accumulate", "optimiser.evaluate_every")
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -188,6 +194,8 @@ def read_config(path: Path) -> TrainConfig:
 
 def recipe_for(folder: Path, kind: str) -> TrainConfig:
     """The recipe for a folder of one's own, fitted to how many classes it has. Raises: InvalidInput."""
+    from embedder.train.pictures import held_out_classes, list_pictures
+
     if kind not in CHOICES["kind"]:
         raise InvalidInput(f"kind: one of {', '.join(CHOICES['kind'])}")
     recipe = resources.files("embedder.train").joinpath("recipes", f"{kind}.toml")
@@ -195,8 +203,8 @@ def recipe_for(folder: Path, kind: str) -> TrainConfig:
     entries["data"] |= {"folders": [str(folder)], **({"crop": ["face"]} if kind == "face" else {})}
     entries["output"]["name"] = "trained"
     config = config_from(entries)
-    classes = sum(1 for entry in folder.iterdir() if entry.is_dir())
-    learning = classes - round(config.data.held_out * classes)
+    classes = len(list_pictures(config.data).names)
+    learning = classes - len(held_out_classes(classes, config.data, config.seed))
     return changed(config, optimiser__classes=max(2, min(config.optimiser.classes, learning)))
 
 
@@ -219,7 +227,10 @@ def changed(config: TrainConfig, **values: object) -> TrainConfig:
         *parents, last = name.split("__")
         table: dict[str, object] = entries
         for parent in parents:
-            table = typing.cast("dict[str, object]", table[parent])
+            inner = table.get(parent)
+            if not isinstance(inner, dict):
+                raise InvalidInput(f"there is no table {parent!r} in a configuration")
+            table = inner
         table[last] = value
     return config_from(entries)
 
@@ -230,7 +241,7 @@ T = typing.TypeVar("T")
 def _filled(kind: type[T], entries: object, where: str) -> T:
     """A dataclass from a table. where: its place in the document, for the error."""
     if not isinstance(entries, dict):
-        raise InvalidInput(f"{where or 'the configuration'} must be a table")
+        raise InvalidInput(f"{where.removesuffix('.') or 'the configuration'} must be a table")
     fields = typing.get_type_hints(kind)
     for name in entries:
         if name not in fields:
@@ -254,31 +265,55 @@ def _value(kind: object, value: object, where: str) -> object:
 
 def _check(config: TrainConfig) -> None:
     """What kinds alone do not say. Raises: InvalidInput."""
-    for table in (config, config.data, config.augment, config.model, config.loss, config.optimiser, config.output):
+    for where in ("", "data", "augment", "model", "loss", "optimiser", "output"):
+        table = getattr(config, where) if where else config
         for item in dataclasses.fields(table):
-            value = getattr(table, item.name)
-            given = value if isinstance(value, tuple) else (value,)
-            if item.name in CHOICES and any(isinstance(v, str) and v not in CHOICES[item.name] for v in given):
-                raise InvalidInput(f"{item.name}: one of {', '.join(c or 'nothing' for c in CHOICES[item.name])}")
-            if item.name in SHARES and isinstance(value, float) and not 0 <= value < 1.0000001:
-                raise InvalidInput(f"{item.name}: 0 to 1")
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
-                raise InvalidInput(f"{item.name}: not below 0")
-    if not config.data.folders:
-        raise InvalidInput("data.folders: name at least one folder with a subfolder per class")
-    if config.data.crop and len(config.data.crop) != len(config.data.folders):
-        raise InvalidInput("data.crop: one for each of data.folders")
-    if config.optimiser.classes < 2 or config.optimiser.pictures < 2:
-        raise InvalidInput("optimiser.classes and optimiser.pictures: at least 2, or there is nothing to tell apart")
-    if config.augment.mixup and config.augment.cutmix:
-        raise InvalidInput("augment: mixup or cutmix, not both")
-    if config.model.cache and (config.augment.mixup or config.augment.cutmix):
-        raise InvalidInput("model.cache: what was computed once cannot be mixed; set augment.mixup and cutmix to 0")
-    if config.model.cache == 1:
-        raise InvalidInput("model.cache: 0, or at least 2 variants: pictures upright and mirrored")
-    if config.model.cache and not config.model.freeze:
-        raise InvalidInput("model.cache: needs model.freeze, the stages to compute once")
-    if not 0 <= config.data.fold < max(config.data.folds, 1):
-        raise InvalidInput("data.fold: from 0 to data.folds - 1")
-    if config.loss.leash and config.model.dimension:
-        raise InvalidInput("loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0")
+            _check_value(f"{where}.{item.name}" if where else item.name, item.name, getattr(table, item.name))
+    for wrong, told in _senseless(config):
+        if wrong:
+            raise InvalidInput(told)
+
+
+def _check_value(where: str, name: str, value: object) -> None:
+    """One value by itself."""
+    given = value if isinstance(value, tuple) else (value,)
+    if name in CHOICES and any(isinstance(v, str) and v not in CHOICES[name] for v in given):
+        raise InvalidInput(f"{where}: one of {', '.join(c or 'nothing' for c in CHOICES[name])}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if not math.isfinite(value):
+        raise InvalidInput(f"{where}: a number")
+    if name in SHARES and not 0 <= value <= 1:
+        raise InvalidInput(f"{where}: 0 to 1")
+    if value < 0:
+        raise InvalidInput(f"{where}: not below 0")
+    if where in BELOW_ONE and value == 1:
+        raise InvalidInput(f"{where}: below 1")
+    if where in AT_LEAST_ONE and value < 1:
+        raise InvalidInput(f"{where}: at least 1")
+
+
+def _senseless(config: TrainConfig) -> tuple[tuple[bool, str], ...]:
+    """What values do not go together, and what to say of it."""
+    data, augment, model, optimiser = config.data, config.augment, config.model, config.optimiser
+    mixed = bool(augment.mixup or augment.cutmix)
+    few = optimiser.classes < 2 or optimiser.pictures < 2
+    of_faces = config.select in ("open_set", "tar_1e-3") and data.kind != "face"
+    return (
+        (not data.folders, "data.folders: name at least one folder with a subfolder per class"),
+        (bool(data.crop) and len(data.crop) != len(data.folders), "data.crop: one for each of data.folders"),
+        (data.fold >= data.folds, "data.fold: from 0 to data.folds - 1"),
+        (few, "optimiser.classes and optimiser.pictures: at least 2, or there is nothing to tell apart"),
+        (bool(augment.mixup and augment.cutmix), "augment: mixup or cutmix, not both"),
+        (
+            bool(model.cache and mixed),
+            "model.cache: what was computed once cannot be mixed; set augment.mixup and cutmix to 0",
+        ),
+        (model.cache == 1, "model.cache: 0, or at least 2 variants: pictures upright and mirrored"),
+        (bool(model.cache and not model.freeze), "model.cache: needs model.freeze, the stages to compute once"),
+        (
+            bool(config.loss.leash and model.dimension),
+            "loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0",
+        ),
+        (of_faces, f"select: {config.select} is measured of faces only; choose map_r or recall_1"),
+    )

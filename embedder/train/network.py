@@ -31,6 +31,8 @@ class EmbeddingNetwork(torch.nn.Module):
         if model.dimension:
             learning.append(torch.nn.Linear(features, model.dimension))
         self.top = torch.nn.Sequential(*learning)
+        if not any(True for _ in self.top.parameters()):
+            raise InvalidInput(f"model.freeze: nothing of {backbone.name} is left to learn; freeze fewer stages")
         self.dimension = model.dimension or features
         self._norms_learn = model.norms
         self.base_precision = torch.float32
@@ -60,7 +62,7 @@ class EmbeddingNetwork(torch.nn.Module):
 
     def groups(self, optimiser: Optimiser) -> Iterator[dict[str, Any]]:
         """Parameters for the optimiser, bottom to top, each stage with its own rate; biases and norms do not decay."""
-        stages = list(self.top.children())
+        stages = [stage for stage in self.top.children() if any(True for _ in stage.parameters())]
         for place, stage in enumerate(stages):
             rate = optimiser.rate * optimiser.depth_decay ** (len(stages) - 1 - place)
             if self.head and place == len(stages) - 1:

@@ -61,11 +61,16 @@ def list_pictures(data: Data) -> Listed:
 
 
 def held_out_classes(count: int, data: Data, seed: int) -> Labels:
-    """The classes kept apart: a share drawn by chance, or one fold of several. -> (H,) sorted class numbers."""
+    """The classes kept apart: a share drawn by chance, or one fold of several. -> (H,) sorted class numbers.
+
+    A share is two classes at least, for with one there is nothing to tell apart; none where fewer than two would be
+    left to learn from.
+    """
     order = np.random.default_rng([seed, 3]).permutation(count)
     if data.folds > 1:
         return np.sort(order[data.fold :: data.folds])
-    return np.sort(order[: round(data.held_out * count)])
+    apart = max(round(data.held_out * count), 2) if data.held_out else 0
+    return np.sort(order[: apart if count - apart >= 2 else 0])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
