@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedder.evaluate.identification import OpenSet, fnir_at
-from embedder.evaluate.verification import Curve, Numbers
+from embedder.evaluate.intervals import Numbers
+from embedder.evaluate.verification import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
