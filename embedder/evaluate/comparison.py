@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from embedder.evaluate.figures import Figure, Measured, measure_faces, measure_items
-from embedder.evaluate.intervals import Estimate, Numbers, draw_weights, exact_interval, percentiles
+from embedder.evaluate.intervals import RESAMPLES, Estimate, Numbers, draw_weights, exact_interval, percentiles
 from embedder.evaluate.verification import DrawnPairs, draw_pairs
 from embedder.pipeline import unit_rows
 from lookalike.domain import Floats, Labels
@@ -37,7 +37,6 @@ T = TypeVar("T")
 MARGIN = 0.01
 """Differences up to this count as none: a point of per cent."""
 
-RESAMPLES = 1000
 ENOUGH_SEEDS = 3
 
 JUDGES: dict[Kind, tuple[str, ...]] = {
@@ -134,6 +133,7 @@ def compare(
     templates_a: Runs | None = None,
     templates_b: Runs | None = None,
     pairs: DrawnPairs | None = None,
+    judge: str | None = None,
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
     seed: int = 1,
@@ -141,7 +141,8 @@ def compare(
     """A (a candidate) against B (a baseline) on N pictures. labels: (N,), who or what is in each.
 
     vectors: (N, D) of either, or one such array for each seed; one of B stands for all seeds of A. templates: what
-    enrolment would give, where that differs; pairs: for faces' accuracy, else drawn. Widths D may differ.
+    enrolment would give, where that differs; pairs: for faces' accuracy, else drawn; judge: the key of the
+    figure that decides, the first of `JUDGES` by default. Widths D may differ.
     Raises: InvalidInput where shapes disagree or no two pictures can be compared.
     """
     if not 0 < margin < 1:
@@ -158,7 +159,10 @@ def compare(
     measured = [[_measured(kind, run, label, weights, chosen) for run in side] for side in sides]
     alike = all(np.array_equal(a, b) for a, b in zip(*(_as_many(side, runs) for side in sides), strict=True))
     a, b = (_as_many([each.by_key() for each in side], runs) for side in measured)
-    differences = _differences(JUDGES[kind], a, b, margin=margin, alike=alike, seed=seed)
+    keys = tuple(dict.fromkeys((*((judge,) if judge else ()), *JUDGES[kind])))
+    if judge is not None and not all(judge in run for run in (*a, *b)):
+        raise InvalidInput(f"these pictures cannot show {judge!r}; one of {', '.join(sorted(set(a[0]) & set(b[0])))}")
+    differences = _differences(keys, a, b, margin=margin, alike=alike, seed=seed)
     return Comparison(names, differences, kind, len(label), len(classes), margin, runs)
 
 
@@ -166,13 +170,18 @@ def in_words(found: Difference, names: tuple[str, str], margin: float) -> str:
     """One sentence. names: of A and B."""
     figures = f"{found.measure} {100 * found.a:.2f} % against {100 * found.b:.2f} %"
     span = f"{100 * found.gain.low:+.2f} to {100 * found.gain.high:+.2f}"
-    size = f"±{100 * margin:g} points"
+    size = f"±{points(margin)}"
     if found.verdict == "same":
         return f"{names[0]} and {names[1]} are the same within {size}: {figures}, gain {span} points."
     if found.verdict == "unclear":
         return f"Cannot tell {names[0]} from {names[1]}: {figures}; the gain, {span} points, may be 0 or beyond {size}."
-    little = f", by less than {100 * margin:g} points" if -margin < found.gain.low and found.gain.high < margin else ""
+    little = f", by less than {points(margin)}" if -margin < found.gain.low and found.gain.high < margin else ""
     return f"{names[0]} is {found.verdict} than {names[1]}{little}: {figures}, gain {span} points."
+
+
+def points(margin: float) -> str:
+    """0.01 as "1 point"."""
+    return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
 
 
 def judged(gain: Estimate, margin: float) -> Verdict:

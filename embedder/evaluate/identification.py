@@ -50,8 +50,7 @@ def open_set(probes: Floats, templates: Floats, person: Labels, gallery: Labels,
     names = [str(who) for who in person[gallery]]
     enrolled, owners = fused_templates(templates[gallery], names)
     owner = np.array(owners, np.int64)
-    rest = np.setdiff1d(np.arange(len(person)), gallery)
-    mated = rest[np.isin(person[rest], owner)]
+    mated = mated_rows(person, gallery)
     best, who = _best(probes[mated], enrolled)
     stranger_best, _ = _best(probes[strangers], enrolled)
     return OpenSet(len(owner), best, owner[who] == person[mated], person[mated], stranger_best, person[strangers])
@@ -74,6 +73,12 @@ def split_people(person: Labels, seed: int = 1, samples: int = 1) -> tuple[Label
     nth[order] = np.arange(len(person)) - np.repeat(starts, pictures)
     enrolled = (nth < np.minimum(samples, pictures[inverse] - 1)) & ~single[inverse]
     return np.flatnonzero(enrolled), np.flatnonzero(single[inverse])
+
+
+def mated_rows(person: Labels, gallery: Labels) -> Labels:
+    """The rows that search for somebody enrolled: their people's, but for those in the gallery."""
+    rest = np.setdiff1d(np.arange(len(person)), gallery)
+    return rest[np.isin(person[rest], person[gallery])]
 
 
 def rank_one(searches: OpenSet) -> float:

@@ -17,7 +17,7 @@ from embedder.evaluate.intervals import Numbers
 from embedder.evaluate.verification import Curve
 from lookalike.domain import Floats, Labels
 
-MOST = 200_000
+MOST = 60_000
 ROOM = 4.0
 """In a resample the threshold may lie as much lower as where this many times the FAR's pairs are."""
 
@@ -105,7 +105,7 @@ def _collect(
         cuts.append(float(curve.similarity[cut]))
         shares.append(min(1.0, MOST / max(curve.far[cut] * curve.others, 1)))
     found: list[list[tuple[Numbers, Labels, Labels]]] = [[] for _ in cuts]
-    for scores, first, second in _blocks(probes):
+    for scores, first, second in blocks(probes):
         same = person[first][:, None] == person[second]
         later = second > first[:, None]
         for at, (cut_at, share) in enumerate(zip(cuts, shares, strict=True)):
@@ -117,7 +117,7 @@ def _collect(
     return [_pairs(parts, share) for parts, share in zip(found, shares, strict=True)]
 
 
-def _blocks(probes: Floats) -> Iterator[tuple[Floats, Labels, Labels]]:
+def blocks(probes: Floats) -> Iterator[tuple[Floats, Labels, Labels]]:
     """(scores, rows, columns) that hold every unordered pair of rows once where column > row."""
     for start in range(0, len(probes), _ROWS):
         rows = np.arange(start, min(start + _ROWS, len(probes)))
