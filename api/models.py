@@ -80,6 +80,13 @@ def shipped_calibration(model: str) -> Calibration | None:
     return Calibration.from_json(found.read_text("utf-8")) if found.is_file() else None
 
 
+def load_encoder(settings: Settings, kind: Kind, model: str | None = None) -> FaceEncoder:
+    """An encoder of this kind by the model's name, the settings' own by default. Raises: as `load_face_encoder`."""
+    if kind is not Kind.FACE:
+        raise ModelNotAvailable("no model for images is installed; this version serves kind: face")
+    return load_face_encoder(settings, model)
+
+
 def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEncoder:
     """A face embedder by name, the settings' own by default; converted models are kept under the data folder.
 

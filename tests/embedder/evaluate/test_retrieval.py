@@ -20,25 +20,29 @@ def classes(counts: list[int], seed: int = 0, spread: float = 1.2) -> tuple[np.n
 def slow(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """By the definitions, one query and one rank after the other."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    figures: dict[str, list[float]] = {
-        name: [] for name in ("recall@1", "recall@5", "recall@10", "r_precision", "map@r")
-    }
+    scores = (unit @ unit.T).tolist()
+    names = ("recall@1", "recall@5", "recall@10", "r_precision", "map@r")
+    figures: dict[str, list[float]] = {name: [] for name in names}
     for query in range(len(unit)):
         others = [row for row in range(len(unit)) if row != query]
-        others.sort(key=lambda row: -float(unit[query] @ unit[row]))
+        others.sort(key=lambda row: -scores[query][row])
         right = [labels[row] == labels[query] for row in others]
         wanted = sum(right)
         if wanted == 0:
             continue
         for k in (1, 5, 10):
             figures[f"recall@{k}"].append(float(any(right[:k])))
-        figures["r_precision"].append(sum(right[:wanted]) / wanted)
-        precisions = [sum(right[: i + 1]) / (i + 1) if right[i] else 0.0 for i in range(wanted)]
-        figures["map@r"].append(sum(precisions) / wanted)
+        found, precisions = 0, 0.0
+        for place in range(wanted):
+            if right[place]:
+                found += 1
+                precisions += found / (place + 1)
+        figures["r_precision"].append(found / wanted)
+        figures["map@r"].append(precisions / wanted)
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
-@pytest.mark.parametrize("counts", [[5] * 12, [2, 9, 1, 1, 30, 4, 3], [700, 3, 2]])
+@pytest.mark.parametrize("counts", [[5] * 12, [2, 9, 1, 1, 30, 4, 3], [520, 3, 2]])
 def test_every_figure_is_what_a_slow_search_finds(counts: list[int]) -> None:
     vectors, labels = classes(counts)
 
