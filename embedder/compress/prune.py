@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from embedder.network_chain import Chain, Doubles, Layer
+from embedder.quantise import Range
 from lookalike.domain import Floats, Labels, Pixels
 
 RIDGE = 1e-4
@@ -42,6 +43,7 @@ class Step:
     error: float
 
 
+@torch.no_grad()
 def prune(
     chain: Chain, crops: Pixels, tolerance: float, on_progress: Progress | None = None
 ) -> tuple[Chain, list[Step]]:
@@ -49,7 +51,6 @@ def prune(
 
     crops: (N, 112, 112, 3) uint8 RGB, a few hundred.
     """
-    torch.set_grad_enabled(False)
     layers = list(chain.layers)
     whole = now = _pixels(chain, crops)
     steps: list[Step] = []
@@ -76,7 +77,6 @@ def refit_matrix(chain: Chain, crops: Pixels, vectors: Floats, ridge: float = 1e
 
     crops: (N, 112, 112, 3) uint8; vectors: (N, D) raw outputs wanted. What the pictures do not decide stays as it was.
     """
-    torch.set_grad_enabled(False)
     features = last_features(chain, crops)
     flat = chain.matrix.reshape(len(chain.matrix), -1)
     missing = vectors - (features @ flat.T.astype(np.float32) + chain.offset.astype(np.float32))
@@ -86,9 +86,9 @@ def refit_matrix(chain: Chain, crops: Pixels, vectors: Floats, ridge: float = 1e
     return replace(chain, matrix=(flat + move).reshape(chain.matrix.shape))
 
 
+@torch.no_grad()
 def last_features(chain: Chain, crops: Pixels, chunk: int = 64) -> Floats:
     """What goes into the last matrix, flattened. -> (N, C · P) float32"""
-    torch.set_grad_enabled(False)
     found = []
     for start in range(0, len(crops), chunk):
         now = _pixels(chain, crops[start : start + chunk])
@@ -96,6 +96,20 @@ def last_features(chain: Chain, crops: Pixels, chunk: int = 64) -> Floats:
             now, _ = _outputs(layer, now)
         found.append(now.flatten(1).numpy())
     return np.concatenate(found)
+
+
+@torch.no_grad()
+def learn_chain_ranges(chain: Chain, crops: Pixels, quantile: float = 0.99) -> dict[str, Range]:
+    """The range of each channel behind each PReLU, as `embedder.learn_ranges` learns those of the whole SFace."""
+    now, ranges = _pixels(chain, crops), {}
+    for layer in chain.layers:
+        now, _ = _outputs(layer, now)
+        low, high = now.amin(dim=(2, 3)).numpy(), now.amax(dim=(2, 3)).numpy()
+        ranges[layer.name] = Range(
+            np.minimum(np.quantile(low, 1 - quantile, axis=0), 0).astype(np.float64),
+            np.maximum(np.quantile(high, quantile, axis=0), 0).astype(np.float64),
+        )
+    return ranges
 
 
 def multiplications(chain: Chain) -> int:
@@ -118,7 +132,7 @@ def _fitted(layer: Layer, inputs: Doubles, wanted: Doubles, tolerance: float) ->
     scale = float((y**2).mean(axis=0).sum())
     error = float(((y - x @ weights.T) ** 2).mean(axis=0).sum())
     alive = np.ones(len(gram), bool)
-    trail: list[tuple[int, Doubles, float]] = []
+    removed: list[int] = []
     while alive.sum() > MULTIPLE:
         diagonal = np.where(alive, np.diag(inverse), 1.0)
         costs = np.where(alive, (weights**2).sum(axis=0) / diagonal, np.inf)
@@ -129,11 +143,9 @@ def _fitted(layer: Layer, inputs: Doubles, wanted: Doubles, tolerance: float) ->
         weights = weights - np.outer(weights[:, c], inverse[c]) / inverse[c, c]
         inverse = inverse - np.outer(inverse[:, c], inverse[c]) / inverse[c, c]
         alive[c] = False
-        trail.append((c, weights, error))
+        removed.append(c)
     spare = -int(alive.sum()) % MULTIPLE
-    for c, _, _ in trail[len(trail) - spare :]:  # put the last ones back until the number suits the kernels
-        alive[c] = True
-    trail = trail[: len(trail) - spare]
+    alive[removed[len(removed) - spare :]] = True  # the last ones come back until the number suits the kernels
     kept = np.flatnonzero(alive)
     sub = np.linalg.solve(gram[np.ix_(kept, kept)], (x[:, kept].T @ y) / len(x)).T
     error = float(((y - x[:, kept] @ sub.T) ** 2).mean(axis=0).sum())

@@ -17,6 +17,7 @@ from embedder.preprocessing import Preprocessing
 from embedder.train.augment import transforms
 from embedder.train.config import TrainConfig
 from embedder.train.network import EmbeddingNetwork
+from embedder.train.onnx_export import compiled
 from embedder.train.pictures import PictureSet
 from embedder.train.sampling import PKBatches
 from lookalike.domain import Labels, Pixels
@@ -148,18 +149,26 @@ def embed_pictures(
     """Unit vectors of a whole set, upright and mirrored: (N, D) float32 each, on the processor.
 
     features: of `frozen_features`, which spare the frozen stages; without `mirrored` both are the upright ones.
+    On a processor the service's own runtime computes them.
     """
-    was, device = network.training, next(network.parameters()).device
+    if not len(pictures):
+        empty = torch.zeros(0, network.dimension)
+        return empty, empty
+    was, part = network.training, network if features is None else network.top
     network.eval()
+    shape = (3, *pictures.squares.shape[1:3]) if features is None else tuple(features.shape[2:])
+    device = next(network.parameters()).device
+    quick = compiled(part, shape) if device.type == "cpu" else None
     found: list[list[torch.Tensor]] = [[], []]
     for start in range(0, len(pictures), CHUNK):
-        end = start + CHUNK
-        upright = None if features is not None else normalise.squares(pictures.squares[start:end])
+        chunk = slice(start, start + CHUNK)
         for side in range(2 if mirrored else 1):
             if features is not None:
-                raw = network.top(_spread(features[side, start:end]).to(device))
+                inputs = features[side, chunk].float().to(device)
             else:
-                raw = network(upright.flip(3) if side else upright)  # type: ignore[union-attr]
+                squares = pictures.squares[chunk]
+                inputs = normalise.squares(squares[:, :, ::-1] if side else squares)
+            raw = part(inputs) if quick is None else torch.from_numpy(quick(inputs.contiguous().numpy()))
             found[side].append(torch.nn.functional.normalize(raw.float()).cpu())
     network.train(was)
     vectors = [torch.cat(side) if side else torch.cat(found[0]) for side in found]

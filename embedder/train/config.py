@@ -69,8 +69,8 @@ class Model:
     weights: a safetensors file to start from, else what the backbone's package brings, else chance.
     dimension: of the embedding; 0 leaves the backbone's features as they are, without a head.
     freeze: stages from the bottom that stay as they are; cache: compute those once, for so many variants of every
-    picture (upright, mirrored, and others changed as `Augment` says), instead of anew in each step; norms: let means and
-    deviations of batch normalisations follow the batches, instead of keeping what they came with.
+    picture (upright, mirrored, and others changed as `Augment` says), instead of anew in each step; norms: let means
+    and deviations of batch normalisations follow the batches, instead of keeping what they came with.
     """
 
     backbone: str = "efficientnet_lite0"

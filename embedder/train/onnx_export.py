@@ -6,6 +6,7 @@ to better than the parity that is asked for. Parity is measured on real pictures
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Callable
@@ -30,28 +31,32 @@ SMALL = 256
 
 def export_onnx(network: torch.nn.Module, side: int, probe: Floats) -> bytes:
     """(N, 3, side, side) → (N, D) as ONNX. probe: real inputs to check it with. Raises: BadModel where it differs."""
-    graph = _halved(_graph(network, side))
+    network = copy.deepcopy(network).eval().to("cpu", memory_format=torch.contiguous_format)
+    graph = _halved(_graph(network, (3, side, side)))
     with torch.inference_mode():
         wanted = torch.nn.functional.normalize(network(torch.from_numpy(probe)).float()).numpy()
     _require_parity(graph, probe, wanted)
     return graph
 
 
-def compiled(network: torch.nn.Module, side: int) -> Callable[[Floats], Floats]:
-    """The same function run by the service's runtime, several times faster on a processor than torch is."""
-    run = open_runtime().load(_graph(network, side), "frozen stages")
-    return lambda pixels: next(iter(run(pixels).values()))
+def compiled(network: torch.nn.Module, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
+    """The same function run by the service's runtime, several times faster on a processor than torch is.
+
+    shape: of one input. The network is left as it is.
+    """
+    plain = copy.deepcopy(network).eval().to("cpu", memory_format=torch.contiguous_format)
+    run = open_runtime().load(_graph(plain, shape), "stages")
+    return lambda inputs: next(iter(run(inputs).values()))
 
 
-def _graph(network: torch.nn.Module, side: int) -> bytes:
-    """Traced, with the number of pictures left open. The network is on the processor, in evaluation, afterwards."""
-    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+def _graph(network: torch.nn.Module, shape: tuple[int, ...]) -> bytes:
+    """Traced, with the number of inputs left open."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: shapes are fixed but for N, which is what is wanted
         torch.onnx.export(
             network,
-            (torch.zeros(1, 3, side, side),),
+            (torch.zeros(1, *shape),),
             file,
             input_names=["pixels"],
             output_names=["embedding"],

@@ -306,8 +306,8 @@ def _frozen(run: Run, pictures: PictureSet, variants: int, on_progress: Progress
 
     if run.device.type != "cpu":
         return frozen_features(network.below, pictures, run.normalise, run.config, variants, show)
-    quick = compiled(network.base, run.opened.backbone.prepare.side)
-    network.to(memory_format=torch.channels_last)
+    side = run.opened.backbone.prepare.side
+    quick = compiled(network.base, (3, side, side))
 
     def below(inputs: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(quick(inputs.contiguous().numpy()))
