@@ -3,9 +3,9 @@
     python benchmarks/intervals.py [--draws 200] [--out FILE]
 
 Each draw is a folder of people as an evaluation gets it: some with four pictures, some with one. Some people resemble
-many, and some are hard to recognise, as real ones do. The truth is a figure's mean over all draws, since rates of search
-depend on how many are enrolled. Beside our intervals stand those of pictures taken as independent, for what
-both have in common: rank-1 and recall@1. Ends with 1 when an interval holds the truth less than 85 times in 100.
+many, and some are hard to recognise, as real ones do. The truth is a figure's mean over all draws, since rates of
+search depend on how many are enrolled. Beside our intervals stand those of pictures taken as independent, for rank-1
+and recall@1. Ends with 1 when an interval of ours holds the truth less than 85 times in 100.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from embedder.evaluate.intervals import Estimate, Numbers, exact_interval, rate_estimate
+from embedder.evaluate.intervals import Estimate, Numbers, exact_interval, rate_estimate, weighted_pairs
 from lookalike.calibration import Calibration
 from lookalike.domain import Floats, Labels
 
@@ -83,7 +83,7 @@ def _of_pairs(calibration: Calibration, scores: Numbers, weights: Numbers) -> It
             continue
         bar = calibration.threshold_for_fmr(asked)
         probe, template = np.nonzero(scores >= bar.similarity)
-        figures = (weights[:, probe] * weights[:, template]).sum(axis=1) / of_two
+        figures = weighted_pairs(probe, template, weights) / of_two
         observed = rate_estimate(figures, people)
         yield Promise(None, asked, bar.similarity, bar.source, observed, len(probe), pairs)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from embedder.evaluate.figures import Measured
 from embedder.evaluate.identification import mated_rows, split_people, threshold_at
-from embedder.evaluate.intervals import Numbers, percentiles, weighted_means
+from embedder.evaluate.intervals import Numbers, percentiles, weighted_means, weighted_pairs
 from embedder.evaluate.pair_figures import blocks
 from lookalike.domain import Floats, Labels
 
@@ -38,6 +38,9 @@ ENOUGH_ALARMS = 30
 """The common FPIR is 1 % where so many strangers would raise an alarm then, else 10 %."""
 
 DEALS = 200
+_BOUNDLESS = 12.0
+"""The logarithm of a ratio that no data can tell from infinity."""
+
 MEASURES = ("FMR", "FNMR", "FPIR", "FNIR")
 
 
@@ -65,11 +68,7 @@ class Outcomes:
 
     def rates(self, inside: Flags, weights: Numbers) -> dict[str, Numbers]:
         """(1 + B,) of each measure among the pictures `inside`, (N,). NaN where there is nothing to count."""
-        genuine, mated, strangers = (
-            inside[self.genuine[:, 0]] & inside[self.genuine[:, 1]],
-            inside[self.mated],
-            inside[self.strangers],
-        )
+        genuine, mated, strangers = inside[self.genuine].all(axis=1), inside[self.mated], inside[self.strangers]
 
         def mean(failed: Flags, rows: Labels) -> Numbers:
             return weighted_means(failed.astype(np.float64), self.person[rows], weights)
@@ -82,12 +81,11 @@ class Outcomes:
         }
 
     def _false_matches(self, inside: Flags, weights: Numbers) -> Numbers:
-        both = self.false[inside[self.false].all(axis=1)]
-        first, second = self.person[both].T if len(both) else (both[:, 0], both[:, 1])
+        first, second = self.person[self.false[inside[self.false].all(axis=1)]].T
         pictures = np.bincount(self.person[inside], minlength=weights.shape[1])
         pairs = ((weights @ pictures) ** 2 - weights**2 @ pictures**2) / 2
         with np.errstate(invalid="ignore"):
-            return np.asarray((weights[:, first] * weights[:, second]).sum(axis=1) / pairs, np.float64)
+            return np.asarray(weighted_pairs(first, second, weights) / pairs, np.float64)
 
     def counts(self, inside: Flags) -> dict[str, int]:
         """Among the pictures `inside`: pictures, people, pairs of two people, and people or probes behind each rate."""
@@ -149,7 +147,7 @@ def _judged(probes: Floats, person: Labels, bar: float) -> tuple[Labels, Flags, 
 class Ratio:
     """The highest rate of a cohort over the lowest. by_chance: what 95 of 100 deals of the cohorts stay below.
 
-    value: None where the lowest is 0, or fewer than two cohorts can be compared.
+    value: None where the lowest is 0; high: None where it has no bound, for resamples without an error in the best.
     """
 
     worst: str
@@ -168,10 +166,11 @@ def largest_ratio(rates: Mapping[str, Numbers], groups: int, dealt: Numbers | No
     if not rates[best][0] > 0:
         return Ratio(worst, best, None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(rates[worst]) - np.log(rates[best])
+        ratio = np.clip(np.log(rates[worst]) - np.log(rates[best]), -_BOUNDLESS, _BOUNDLESS)
     low, high = percentiles(ratio, groups)
-    chance = None if dealt is None or not len(dealt) else float(np.quantile(dealt, 0.95))
-    return Ratio(worst, best, float(np.exp(ratio[0])), float(np.exp(low)), float(np.exp(high)), chance)
+    upper = float(np.exp(high)) if high < _BOUNDLESS else None
+    chance = None if dealt is None or not len(dealt) else float(np.quantile(dealt, 0.95, method="higher"))
+    return Ratio(worst, best, float(np.exp(ratio[0])), float(np.exp(low)), upper, chance)
 
 
 def dealt_ratios(
@@ -192,6 +191,6 @@ def dealt_ratios(
         rates = [found.rates(of_row == each, even) for each in range(int(cohort_of.max()) + 1)]
         for measure, cohorts in compared.items():
             values = [float(rates[each][measure][0]) for each in cohorts]
-            if len(values) > 1 and min(values) > 0:
-                ratios[measure].append(max(values) / min(values))
+            if len(values) > 1:
+                ratios[measure].append(max(values) / min(values) if min(values) > 0 else np.inf)
     return {measure: np.array(values) for measure, values in ratios.items()}

@@ -55,6 +55,11 @@ def weighted_means(values: Numbers, group: Labels, weights: Numbers) -> Numbers:
         return np.asarray(total / (weights @ np.bincount(group, minlength=groups)), np.float64)
 
 
+def weighted_pairs(first: Labels, second: Labels, weights: Numbers) -> Numbers:
+    """The weight of all pairs of two groups, each the product of both. (K,), (K,), (1 + B, groups) -> (1 + B,)."""
+    return np.array([float(weight[first] @ weight[second]) for weight in weights])
+
+
 def rate_estimate(figures: Numbers, groups: int) -> Estimate:
     """A rate with its interval within 0..1. groups: people (or classes) that it rests on.
 

@@ -53,7 +53,9 @@ def _gain(value: float, low: float | None, high: float | None) -> str:
 
 
 def _ratio(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.2f} ({low:.2f} to {high:.2f})" if low is not None and high is not None else f"{value:.2f}"
+    if low is None:
+        return f"{value:.2f}"
+    return f"{value:.2f} ({low:.2f} or more)" if high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 _SHAPES: dict[str, Callable[[float, float | None, float | None], str]] = {"rate": _rate, "gain": _gain, "ratio": _ratio}

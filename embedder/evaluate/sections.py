@@ -11,7 +11,16 @@ import numpy as np
 from embedder.evaluate.calibration_check import Promise, check_calibration, promised_curve, stranger_scores
 from embedder.evaluate.cohorts import UNKNOWN, Cohorts
 from embedder.evaluate.comparison import Comparison
-from embedder.evaluate.fairness import FEWEST_PEOPLE, MEASURES, Outcomes, Ratio, dealt_ratios, largest_ratio, outcomes
+from embedder.evaluate.fairness import (
+    FEWEST_PEOPLE,
+    MEASURES,
+    Flags,
+    Outcomes,
+    Ratio,
+    dealt_ratios,
+    largest_ratio,
+    outcomes,
+)
 from embedder.evaluate.figures import Measured, measure_faces, plain, rows_of
 from embedder.evaluate.intervals import Estimate, Numbers, draw_weights, rate_estimate
 from embedder.evaluate.plots import draw_cohorts, draw_gains, draw_reliability
@@ -67,7 +76,7 @@ def _cohort_section(
         rows += _counted(f"{column}: {name}", counts)
         for measure, figures in found.rates(inside, faces.weights).items():
             stated = found.stated(measure, counts) and bool(np.isfinite(figures[0]))
-            estimate = rate_estimate(figures, counts["people"]) if stated else None
+            estimate = rate_estimate(figures, min(counts["people"], counts[measure])) if stated else None
             rows.append(_rate_row(f"{column}: {name}", measure, estimate, counts[measure]))
             if estimate is not None:
                 shown[measure][name], estimates[measure][name] = figures, estimate
@@ -77,12 +86,12 @@ def _cohort_section(
     ratios = {m: largest_ratio(shown[m], smallest[m], dealt.get(m)) for m in MEASURES}
     rows = [*(_ratio_row(column, m, ratio) for m, ratio in ratios.items()), *rows]
     unknown = int((cohort_of_row == UNKNOWN).sum())
+    unsaid = f" {unknown:,} of {len(cohort_of_row):,} pictures are of no cohort." if unknown else ""
     return Section(
         f"Cohorts by {column}",
         f"One threshold for all: FMR {plain(found.fmr)} over all pictures is similarity {found.fmr_similarity:.3f}, "
         f"FPIR {100 * found.fpir:g} % is {found.fpir_similarity:.3f}. FMR counts pairs of two people of one cohort. "
-        f"{unknown:,} of {len(cohort_of_row):,} pictures are of no cohort. Figures below a cohort's four rates are its "
-        "own, with a threshold of its own.",
+        f"Figures below a cohort's four rates are its own, with a threshold of its own.{unsaid}",
         tuple(rows),
         draw_cohorts(out_dir / f"cohorts-{number + 1}.png", column, estimates),
     )
@@ -106,7 +115,7 @@ def _rate_row(group: str, measure: str, found: Estimate | None, count: int) -> R
     return Row(group, name, found.value, found.low, found.high, note, meaning=MEANINGS[measure])
 
 
-def _own_rows(faces: Faces, inside: Numbers, group: str) -> list[Row]:
+def _own_rows(faces: Faces, inside: Flags, group: str) -> list[Row]:
     """The table again, of these pictures alone; nothing where they allow no comparison."""
     rows = np.flatnonzero(inside)
     people, person, counts = np.unique(faces.person[rows], return_inverse=True, return_counts=True)
@@ -119,9 +128,9 @@ def _own_rows(faces: Faces, inside: Numbers, group: str) -> list[Row]:
     return [replace(row, group=group, measure=f"{row.measure} ({row.group})") for row in own]
 
 
-def _within(pairs: DrawnPairs, inside: Numbers) -> DrawnPairs:
+def _within(pairs: DrawnPairs, inside: Flags) -> DrawnPairs:
     """Those whose pictures are both of the cohort, by their place in it."""
-    kept = inside[pairs.first].astype(bool) & inside[pairs.second].astype(bool)
+    kept = inside[pairs.first] & inside[pairs.second]
     place = np.cumsum(inside) - 1
     return DrawnPairs(place[pairs.first[kept]], place[pairs.second[kept]], pairs.same[kept], pairs.fold[kept])
 
@@ -144,7 +153,10 @@ def _ratio_row(column: str, measure: str, ratio: Ratio | None) -> Row:
     note = f"{ratio.worst} over {ratio.best}"
     if ratio.by_chance is not None:
         beyond = "more than" if ratio.value > ratio.by_chance else "no more than"
-        note += f"; {beyond} chance: cohorts dealt at random stay below {ratio.by_chance:.2f} in 95 of 100 deals"
+        end = f"stay below {ratio.by_chance:.2f} in 95 of 100 deals"
+        if not np.isfinite(ratio.by_chance):
+            end = "often leave one without an error"
+        note += f"; {beyond} chance: cohorts dealt at random {end}"
     return Row(group, name, ratio.value, ratio.low, ratio.high, note, "ratio", MEANINGS["ratio"])
 
 
@@ -204,7 +216,7 @@ def comparison_section(found: Comparison, out_dir: Path, left_out: int) -> Secti
         )
         for each in found.differences
     ]
-    common = f"{left_out:,} pictures that only one of them could read are left out." if left_out else ""
+    common = f"Left out, since only one of them could read it: {left_out:,} of the pictures." if left_out else ""
     return Section(
         f"{found.names[0]} against {found.names[1]}",
         f"{found.sentence} {common}".strip(),

@@ -107,6 +107,14 @@ def test_a_comparison_is_the_same_each_time_and_goes_into_json() -> None:
     assert json.loads(json.dumps(first.to_dict(), allow_nan=False))["differences"][0]["key"] == "map@r"
 
 
+def test_another_figure_can_be_the_judge_if_it_can_be_measured() -> None:
+    found = compare(model(0.7, 1), model(1.1, 2), LABELS, judge="r_precision")
+
+    assert (found.judge.key, found.differences[1].key) == ("r_precision", "map@r")
+    with pytest.raises(InvalidInput, match="r_precision"):
+        compare(model(0.7, 1), model(1.1, 2), LABELS, judge="fnir@0.0001")
+
+
 def test_vectors_of_another_width_can_be_compared() -> None:
     assert compare(model(0.5), model(1.5)[:, :5], LABELS).verdict == "better"
 

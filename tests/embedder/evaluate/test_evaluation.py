@@ -168,7 +168,7 @@ def test_another_model_is_compared_on_the_pictures_that_both_can_read(people: Pa
     document = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["sections"][0]
     assert section.title == "text against vague"
     assert "text is better than vague" in section.intro
-    assert "1 pictures that only one of them could read" in section.intro
+    assert "only one of them could read it: 1 of the pictures" in section.intro
     assert document["comparison"]["pictures"] == 219
     assert document["comparison"]["read_by_one_only"] == 1
     assert section.rows[0].low > 0

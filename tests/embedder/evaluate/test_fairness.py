@@ -92,6 +92,18 @@ def test_no_ratio_is_given_to_a_cohort_without_an_error_or_to_one_cohort_alone()
     assert largest_ratio({"a": some}, 30, None) is None
 
 
+def test_a_ratio_to_a_cohort_with_hardly_an_error_has_no_upper_bound() -> None:
+    some = np.full(201, 0.1)
+    rare = np.where(np.arange(201) % 3 == 1, 0.0, 0.01)
+
+    ratio = largest_ratio({"a": some, "b": rare}, 30, np.array([1.0, np.inf]))
+
+    assert ratio.value == pytest.approx(10)
+    assert ratio.low == pytest.approx(10)
+    assert ratio.high is None
+    assert ratio.by_chance == np.inf
+
+
 def test_a_rate_is_not_stated_for_few_people_or_few_errors() -> None:
     vectors, person = crowd()
     found, _ = found_for(vectors, person)
