@@ -3,8 +3,9 @@
     {"name": "arcface-r50", "file": "r50.onnx", "sha256": "…64 hex…", "licence": "MIT", "dimension": 512,
      "side": 112, "channels": "rgb", "mean": [127.5, 127.5, 127.5], "scale": [0.00784, 0.00784, 0.00784]}
 
-`file` lies beside the manifest. A pixel's value becomes (value - mean) * scale; mean and scale follow the order that
-`channels` gives. The network takes (N, 3, side, side) and its first output is (N, dimension).
+`file` lies beside the manifest. "kind": "image" says that it embeds whole pictures, fitted into the square with their
+aspect ratio kept; without it, it embeds aligned faces. A pixel's value becomes (value - mean) * scale; mean and scale
+follow the order that `channels` gives. The network takes (N, 3, side, side) and its first output is (N, dimension).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lookalike.domain import Kind
 from lookalike.errors import BadModel
 
 
@@ -23,6 +25,7 @@ class Manifest:
     """What must be known of an ONNX file before it may be used. channels: "rgb" or "bgr"."""
 
     name: str
+    kind: Kind
     file: Path
     sha256: str
     licence: str
@@ -31,6 +34,11 @@ class Manifest:
     channels: str
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
+
+    @property
+    def model(self) -> str:
+        """The name of the model in a Space: another file is another model."""
+        return f"{self.name}-{self.sha256[:12]}"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -46,6 +54,7 @@ def read_manifest(path: Path) -> Manifest:
     file = _text(entries, "file", r"[^/\\]+\.onnx")
     return Manifest(
         name=_text(entries, "name", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"),
+        kind=Kind(_text({"kind": "face", **entries}, "kind", "face|image")),
         file=path.parent / file,
         sha256=_text(entries, "sha256", r"[0-9a-f]{64}"),
         licence=_text(entries, "licence", r".{1,200}"),
