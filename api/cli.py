@@ -23,6 +23,7 @@ from api.commands import (
     faces,
     jobs,
     reindex,
+    search,
     service,
     train,
 )
@@ -35,13 +36,22 @@ def build() -> typer.Typer:
     """The command with all its groups."""
     app = typer.Typer(
         name="lookalike",
-        help="Face recognition that an organisation runs itself.",
+        help="Face recognition and visual search that an organisation runs itself.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     running = (service.serve, service.demo, doctor.doctor)
-    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate, reindex.reindex)
+    asking = (
+        enrol.enrol,
+        faces.identify,
+        search.search,
+        faces.verify,
+        faces.compare,
+        faces.erase,
+        jobs.calibrate,
+        reindex.reindex,
+    )
     commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, train.train)
     for command in commands:
         app.command()(command)
