@@ -58,7 +58,7 @@ def main() -> int:
             base = changed(config_from(sweep["base"]), seed=seed)
             run_one(changed(base, **{key.replace(".", "__"): value for key, value in values.items()}), folder, kept)
     table(chosen.out, list(sweep["recipes"]), chosen.seeds)
-    (chosen.out / "machine.json").write_text(json.dumps(machine(), indent=1), "utf-8")
+    (chosen.out / "machine.json").write_text(json.dumps(machine("training"), indent=1), "utf-8")
     return 0
 
 
