@@ -61,7 +61,9 @@ class InstalledModels:
             if encoder.space.model == space.model:
                 encoder.space.require(space)
                 return encoder
-        raise ModelNotAvailable(f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS can name it")
+        raise ModelNotAvailable(
+            f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS or LOOKALIKE_IMAGE_MODELS can name it"
+        )
 
     def calibration(self, space: Space) -> Calibration | None:
         if space.model not in self._calibrations:
