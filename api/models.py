@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from embedder.factory import build_face_embedder
 from embedder.images import ImageLimits
+from embedder.pipeline import FaceEmbedder
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
 from lookalike.errors import ModelNotAvailable
@@ -80,7 +81,7 @@ def shipped_calibration(model: str) -> Calibration | None:
     return Calibration.from_json(found.read_text("utf-8")) if found.is_file() else None
 
 
-def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEncoder:
+def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEmbedder:
     """A face embedder by name, the settings' own by default; converted models are kept under the data folder.
 
     Raises: ModelNotAvailable, BadModel, BadSettings.
