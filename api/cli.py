@@ -20,6 +20,7 @@ from api.commands import (
     doctor,
     enrol,
     evaluate,
+    explain,
     faces,
     jobs,
     reindex,
@@ -52,7 +53,7 @@ def build() -> typer.Typer:
         jobs.calibrate,
         reindex.reindex,
     )
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, train.train)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, explain.explain, train.train)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
