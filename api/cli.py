@@ -18,6 +18,7 @@ from api.commands import (
     certificates,
     collections,
     doctor,
+    drift,
     enrol,
     evaluate,
     faces,
@@ -41,7 +42,7 @@ def build() -> typer.Typer:
     )
     running = (service.serve, service.demo, doctor.doctor)
     asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate, reindex.reindex)
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, drift.drift)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")

@@ -34,6 +34,7 @@ from lookalike.enrolment import Enroller
 from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
 from lookalike.live import Answering
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
+from lookalike.probe_log import ProbeLog
 from lookalike.register import UNSET
 from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
@@ -65,9 +66,11 @@ class Gallery(Enroller):
         models: Models,
         trials: Trials,
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
+        probes: ProbeLog | None = None,
     ) -> None:
         super().__init__(records, audit, rosters, models)
         self._trials = trials
+        self._probes = probes or ProbeLog(None)
         self._today = today
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
@@ -127,7 +130,7 @@ class Gallery(Enroller):
                 raise InvalidInput("limit: 1 to 100 are allowed")
             where = self._records.collection(collection)
             ask = _Ask(limit, largest_only, threshold, fpir, metadata or {})
-            found = self._answer(where, image, ask)
+            found = self._probes.noting(where, lambda: self._answer(where, image, ask), all_searched=not ask.metadata)
             record.details.update(
                 faces=len(found.faces),
                 threshold=round(found.threshold.similarity, 4),
@@ -178,7 +181,8 @@ class Gallery(Enroller):
         ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
         hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
         answers = self._candidates(where, calibration, size, hits)
-        identified = tuple(IdentifiedFace(f.face, c) for f, c in zip(faces, answers, strict=True))
+        nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
+        identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
         return Identification(identified, bar, where.space.model, where.generation)
 
     def _candidates(
