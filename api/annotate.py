@@ -1,4 +1,4 @@
-"""Draws an identification on its picture: boxes, five landmarks, and a name with its similarity, or "unknown".
+"""Draws an identification or a search on its picture: boxes, landmarks, and a name with its similarity, or "unknown".
 
 Sizes follow the faces and the picture, and every line has a dark edge, so that it can be read on any background.
 """
@@ -57,9 +57,12 @@ def upright(image: bytes) -> Image.Image:
 def label(face: IdentifiedFaceJson) -> tuple[str, str]:
     """The two lines under a face: who it is, and how sure that is."""
     if not face["candidates"]:
-        return "unknown", "nobody enrolled"
+        return ("unknown", "nobody enrolled") if face["landmarks"] else ("nothing like it", "nothing enrolled")
     best = face["candidates"][0]
-    return best["subject"], f"{best['similarity']:.2f}  fpir {best['fpir']:.1g}"
+    if (likeness := best.get("likeness")) is not None:
+        return best["subject"], f"the same picture, {likeness:.3f}"
+    rate = "" if best["fpir"] is None else f"  fpir {best['fpir']:.1g}"
+    return best["subject"], f"{best['similarity']:.2f}{rate}"
 
 
 def _draw_face(draw: ImageDraw.ImageDraw, size: tuple[int, int], face: IdentifiedFaceJson, scale: float) -> None:

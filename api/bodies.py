@@ -22,6 +22,7 @@ from lookalike.errors import ImageTooLarge, InvalidInput
 
 MAX_JSON_BYTES = 1_000_000
 MAX_FILENAME = 255
+MAX_TEXT_BYTES = 1000
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,9 +38,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The parts that a call takes. pictures: how many of each name."""
+    """The parts that a call takes. pictures: how many of each name; texts: names of short texts, each once or not."""
 
     pictures: Mapping[str, int]
+    texts: tuple[str, ...] = ()
 
 
 class Parts(list[Part]):
@@ -51,6 +53,10 @@ class Parts(list[Part]):
         if not found:
             raise MissingField(f"the multipart field {name!r} is missing: send the picture as a file in it")
         return found
+
+    def text(self, name: str) -> bytes | None:
+        """The text of a name, None where it was not sent."""
+        return next((bytes(part.data) for part in self if part.name == name), None)
 
     def digest(self) -> bytes:
         """The same for the same parts, whatever boundary stood between them."""
@@ -128,26 +134,28 @@ class _Reader:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename", b"").decode("utf-8", "replace")[:MAX_FILENAME]
         self._counts[name] = self._counts.get(name, 0) + 1
-        if name not in self._expected.pictures:
+        if name not in self._expected.pictures and name not in self._expected.texts:
             self._unexpected()
-        if self._counts[name] > self._expected.pictures[name]:
+        if self._counts[name] > self._expected.pictures.get(name, 1):
             self._too_many(name)
         self.parts.append(Part(name, filename))
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
+        if part.name in self._expected.texts and len(part.data) + end - start > MAX_TEXT_BYTES:
+            raise InvalidInput(f"{part.name}: a text of at most {MAX_TEXT_BYTES} bytes is allowed")
         if len(part.data) + end - start > self._max_picture_bytes:
             raise ImageTooLarge(f"a picture of at most {self._max_picture_bytes} bytes is allowed")
         part.data += data[start:end]
 
     def _too_many(self, name: str) -> NoReturn:
-        most = self._expected.pictures[name]
+        most = self._expected.pictures.get(name, 1)
         if most == 1:
             raise InvalidInput(f"the field {name!r} is allowed once")
         raise ImageTooLarge(f"at most {most} pictures a request are allowed in the field {name!r}")
 
     def _unexpected(self) -> NoReturn:
-        names = ", ".join(repr(name) for name in self._expected.pictures)
+        names = ", ".join(repr(name) for name in (*self._expected.pictures, *self._expected.texts))
         code = MissingField if not self.parts else InvalidInput
         raise code(f"a field of another name was sent; this call takes {names}")
 

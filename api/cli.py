@@ -24,7 +24,9 @@ from api.commands import (
     faces,
     jobs,
     reindex,
+    search,
     service,
+    train,
 )
 from api.commands.output import complain, print_json
 
@@ -35,14 +37,23 @@ def build() -> typer.Typer:
     """The command with all its groups."""
     app = typer.Typer(
         name="lookalike",
-        help="Face recognition that an organisation runs itself.",
+        help="Face recognition and visual search that an organisation runs itself.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     running = (service.serve, service.demo, doctor.doctor)
-    asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate, reindex.reindex)
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, drift.drift)
+    asking = (
+        enrol.enrol,
+        faces.identify,
+        search.search,
+        faces.verify,
+        faces.compare,
+        faces.erase,
+        jobs.calibrate,
+        reindex.reindex,
+    )
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, train.train, drift.drift)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")

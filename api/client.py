@@ -10,6 +10,7 @@ broken connection or a 503 is done once. Proxies and netrc files of the environm
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,7 +163,7 @@ class Client:
     # --------------------------------------------------------------------------------------------- samples
 
     def enrol(self, collection: str, subject: str, *images: Image, idempotency_key: str | None = None) -> EnrolmentJson:
-        """Enrol the largest face of each picture; the subject is created if it is new.
+        """Enrol the largest face of each picture, or in a collection of pictures the picture, for a subject old or new.
 
         idempotency_key: the same key and pictures give the first answer again, also after this program was killed.
         Raises: ClientError with code all_samples_rejected, whose `problem["rejected"]` says why.
@@ -217,10 +218,36 @@ class Client:
         params = {**_given(limit=limit, faces=faces, threshold=threshold, fpir=fpir), **_filter(metadata)}
         return cast(IdentificationJson, self._ask(_path("collections", collection, "identify"), params, image=image))
 
+    def search(
+        self,
+        collection: str,
+        image: Image,
+        *,
+        box: tuple[float, float, float, float] | None = None,
+        limit: int | None = None,
+        threshold: float | None = None,
+        fpir: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        near_duplicates: bool = False,
+    ) -> IdentificationJson:
+        """What of a collection of pictures is like this one; the answer's one face is what was searched.
+
+        box: x, y, width and height of the part to look at, in pixels of the upright picture. near_duplicates: only the
+        same picture, encoded, resized or cropped differently. The others are as for `identify`.
+        """
+        params = _given(limit=limit, threshold=threshold, fpir=fpir, near_duplicates=near_duplicates or None)
+        files: list[tuple[str, tuple[str | None, bytes]]] = [("image", _named(image))]
+        if box is not None:
+            text = json.dumps(dict(zip(("x", "y", "width", "height"), box, strict=True)))
+            files.append(("box", (None, text.encode())))
+        path = _path("collections", collection, "search")
+        response = self._sender.send("POST", path, params={**params, **_filter(metadata)}, files=files)
+        return cast(IdentificationJson, response.json())
+
     def verify(
         self, collection: str, subject: str, image: Image, *, threshold: float | None = None
     ) -> VerificationJson:
-        """Whether the largest face of the picture is this subject's."""
+        """Whether the picture's largest face, or in a collection of pictures the picture, is this subject's."""
         path = _path("collections", collection, "subjects", subject, "verify")
         return cast(VerificationJson, self._ask(path, _given(threshold=threshold), image=image))
 

@@ -130,15 +130,18 @@ class ThresholdJson(TypedDict):
 
 
 class CandidateJson(TypedDict):
+    """fpir: None in an uncalibrated collection of pictures; likeness: only where near duplicates were asked for."""
+
     subject: str
     sample: str
     similarity: float
-    fpir: float
+    fpir: float | None
     metadata: dict[str, str]
+    likeness: NotRequired[float]
 
 
 class FaceJson(TypedDict):
-    """landmarks: left eye, right eye, nose, left and right mouth corner, each [x, y]."""
+    """landmarks: left eye, right eye, nose, left and right mouth corner, each [x, y]; none for a whole picture."""
 
     box: BoxJson
     landmarks: list[list[float]]
@@ -160,7 +163,7 @@ class VerificationJson(TypedDict):
     match: bool
     similarity: float
     threshold: ThresholdJson
-    fmr: float
+    fmr: float | None
 
 
 class DetectionJson(TypedDict):

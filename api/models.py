@@ -1,12 +1,17 @@
-"""The models of this service: built-in ones and those that the settings name, each loaded at its first use."""
+"""The models of this service: built-in ones and those that the settings name, each loaded at its first use.
+
+Each kind of collection has models of its own: a row of `_names_of` says which there are, a row of `LOADERS` what makes
+one of a name. Another source of models is another name in the one and another branch in the other.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from importlib.resources import files
 
-from embedder.factory import build_face_embedder
+from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
@@ -16,41 +21,46 @@ from lookalike.settings import Settings
 
 BUILT_IN = ("sface-int8", "sface")
 
+_NONE_AT_HAND = {
+    Kind.FACE: "no model for faces is installed",
+    Kind.IMAGE: "no model for pictures is installed: LOOKALIKE_IMAGE_MODELS names one, as docs/user-guide.md shows",
+}
+
 
 class InstalledModels:
     """The port Models. Loading one does not hold up those that are loaded."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._names = tuple(dict.fromkeys((settings.embedder, *settings.models, *BUILT_IN)))
-        self._encoders: dict[str, Future[FaceEncoder]] = {}
+        self._names = _names_of(settings)
+        self._encoders: dict[tuple[Kind, str], Future[FaceEncoder]] = {}
         self._calibrations: dict[str, Calibration | None] = {}
         self._lock = threading.Lock()
 
     def default(self, kind: Kind) -> Space:
-        if kind is not Kind.FACE:
-            raise ModelNotAvailable("no model for images is installed; this version serves kind: face")
-        return self._load(self._names[0]).space
+        if not self._names[kind]:
+            raise ModelNotAvailable(_NONE_AT_HAND[kind])
+        return self._load(kind, self._names[kind][0]).space
 
     def names(self, kind: Kind) -> list[str]:
-        return list(self._names) if kind is Kind.FACE else []
+        return list(self._names[kind])
 
     def space(self, kind: Kind, model: str) -> Space:
         for name in self.names(kind):
             if name == model:
-                return self._load(name).space
+                return self._load(kind, name).space
         for name in self.names(kind):  # a file's model has a name of its own, which is known once it is loaded
-            if ":" in name and self._load(name).space.model == model:
-                return self._load(name).space
-        raise ModelNotAvailable(f"the model {model!r} is not at hand; there are {', '.join(self.names(kind))}")
+            if ":" in name and self._load(kind, name).space.model == model:
+                return self._load(kind, name).space
+        there = f"; there are {', '.join(self.names(kind))}" if self._names[kind] else f": {_NONE_AT_HAND[kind]}"
+        raise ModelNotAvailable(f"the model {model!r} is not at hand{there}")
 
     def encoder(self, space: Space) -> FaceEncoder:
-        for name in self._names:
-            if name == space.model or ":" in name:
-                encoder = self._load(name)
-                if encoder.space.model == space.model:
-                    encoder.space.require(space)
-                    return encoder
+        for kind, name in self._that_may_be(space.model):
+            encoder = self._load(kind, name)
+            if encoder.space.model == space.model:
+                encoder.space.require(space)
+                return encoder
         raise ModelNotAvailable(f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS can name it")
 
     def calibration(self, space: Space) -> Calibration | None:
@@ -58,18 +68,27 @@ class InstalledModels:
             self._calibrations[space.model] = shipped_calibration(space.model)
         return self._calibrations[space.model]
 
-    def _load(self, name: str) -> FaceEncoder:
+    def _that_may_be(self, model: str) -> Iterator[tuple[Kind, str]]:
+        """Where a model may be found: those loaded first, so that no other is loaded in vain."""
         with self._lock:
-            loading = self._encoders.get(name)
+            loaded = [key for key, loading in self._encoders.items() if loading.done()]
+        named = [(kind, name) for kind, names in self._names.items() for name in names]
+        for key in dict.fromkeys((*loaded, *named)):
+            if key[1] == model or ":" in key[1]:
+                yield key
+
+    def _load(self, kind: Kind, name: str) -> FaceEncoder:
+        with self._lock:
+            loading = self._encoders.get((kind, name))
             mine = loading is None
             if loading is None:
-                loading = self._encoders[name] = Future()
+                loading = self._encoders[kind, name] = Future()
         if mine:
             try:
-                loading.set_result(load_face_encoder(self._settings, name))
+                loading.set_result(LOADERS[kind](self._settings, name))
             except BaseException as error:
                 with self._lock:
-                    del self._encoders[name]  # another try may find the file mended
+                    del self._encoders[kind, name]  # another try may find the file mended
                 loading.set_exception(error)
         return loading.result()
 
@@ -78,6 +97,17 @@ def shipped_calibration(model: str) -> Calibration | None:
     """The calibration that comes with a model of this name; None where there is none."""
     found = files("lookalike") / "calibrations" / f"{model.replace(':', '-').replace('/', '-')}.json"
     return Calibration.from_json(found.read_text("utf-8")) if found.is_file() else None
+
+
+def load_encoder(settings: Settings, kind: Kind, model: str | None = None) -> FaceEncoder:
+    """An encoder of this kind by the model's name, the settings' own by default.
+
+    Raises: ModelNotAvailable, BadModel, BadSettings.
+    """
+    names = _names_of(settings)[kind]
+    if model is None and not names:
+        raise ModelNotAvailable(_NONE_AT_HAND[kind])
+    return LOADERS[kind](settings, model or names[0])
 
 
 def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEncoder:
@@ -90,6 +120,31 @@ def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEn
         runtime=settings.runtime,
         detector=settings.detector,
         embedder=embedder or settings.embedder,
-        limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        limits=_limits(settings),
         max_faces=settings.max_faces,
     )
+
+
+def load_image_encoder(settings: Settings, embedder: str) -> FaceEncoder:
+    """An embedder of whole pictures by name. Raises: ModelNotAvailable, BadModel, BadSettings."""
+    return build_image_embedder(
+        settings.data.absolute() / "models", embedder, runtime=settings.runtime, limits=_limits(settings)
+    )
+
+
+def _limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+
+
+def _names_of(settings: Settings) -> Mapping[Kind, tuple[str, ...]]:
+    """The models of each kind, the default one first."""
+    return {
+        Kind.FACE: tuple(dict.fromkeys((settings.embedder, *settings.models, *BUILT_IN))),
+        Kind.IMAGE: tuple(dict.fromkeys(settings.image_models)),
+    }
+
+
+LOADERS: Mapping[Kind, Callable[[Settings, str], FaceEncoder]] = {
+    Kind.FACE: load_face_encoder,
+    Kind.IMAGE: load_image_encoder,
+}

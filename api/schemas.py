@@ -120,7 +120,7 @@ class ModelList(BaseModel):
 
 
 class CollectionOut(BaseModel):
-    """calibration: "model", or "collection" once it learned from its own pairs."""
+    """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known yet."""
 
     name: str
     kind: Kind
@@ -191,6 +191,18 @@ class BoxOut(BaseModel):
         return cls(x=box.x, y=box.y, width=box.width, height=box.height)
 
 
+class BoxIn(Incoming):
+    """The part of a picture to look at, in pixels of the upright picture."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def value(self) -> domain.Box:
+        return domain.Box(self.x, self.y, self.width, self.height)
+
+
 class QualityOut(BaseModel):
     """score: 0 to 1; reasons: why the face would not be enrolled, empty if it would."""
 
@@ -204,7 +216,7 @@ class QualityOut(BaseModel):
 
 
 class FaceOut(BaseModel):
-    """landmarks: left eye, right eye, nose, left and right mouth corner, as seen in the picture."""
+    """landmarks: left eye, right eye, nose, left and right mouth corner, as seen; none for a whole picture."""
 
     box: BoxOut
     landmarks: list[tuple[float, float]]
@@ -367,7 +379,10 @@ class EnrolmentOut(BaseModel):
 
 
 class ThresholdOut(BaseModel):
-    """source: "model", "collection", "extrapolated" or "explicit"; interval: 95 %, of the FPIR expected at it."""
+    """source: "model", "collection", "extrapolated", "explicit", "uncalibrated" or "near_duplicates".
+
+    interval: 95 %, of the FPIR expected at it.
+    """
 
     similarity: float
     source: str
@@ -398,13 +413,17 @@ class PairThresholdOut(BaseModel):
 
 
 class CandidateOut(BaseModel):
-    """fpir: chance that a stranger's probe scores this high in this gallery."""
+    """fpir: chance that a stranger's probe scores this high in this gallery; null in an uncalibrated collection.
+
+    likeness: how far the sample is the same picture, 1 for a copy, where near duplicates were asked for.
+    """
 
     subject: str
     sample: str
     similarity: float
-    fpir: float
+    fpir: float | None
     metadata: Metadata
+    likeness: float | None = Field(default=None, exclude_if=is_none)
 
 
 class IdentifiedFaceOut(FaceOut):
@@ -425,6 +444,7 @@ class IdentifiedFaceOut(FaceOut):
                     similarity=candidate.similarity,
                     fpir=candidate.fpir,
                     metadata=dict(candidate.subject.metadata),
+                    likeness=candidate.likeness,
                 )
                 for candidate in identified.candidates
             ],
@@ -432,7 +452,10 @@ class IdentifiedFaceOut(FaceOut):
 
 
 class IdentificationOut(BaseModel):
-    """faces: largest first; empty candidates mean that nobody enrolled is recognised."""
+    """faces: largest first; empty candidates mean that nobody enrolled is recognised.
+
+    In the answer to a search the one "face" is the picture, or the part of it, that was searched.
+    """
 
     faces: list[IdentifiedFaceOut]
     threshold: ThresholdOut
@@ -450,12 +473,12 @@ class IdentificationOut(BaseModel):
 
 
 class VerificationOut(BaseModel):
-    """fmr: chance that someone else's probe scores this high against the subject."""
+    """fmr: chance that someone else's probe scores this high against the subject; null where that is not known."""
 
     match: bool
     similarity: float
     threshold: PairThresholdOut
-    fmr: float
+    fmr: float | None
     face: FaceOut
     request_id: str
 

@@ -103,6 +103,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(trials.close)
         gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
         space = first_model.result()
+        if live and models.names(Kind.IMAGE):
+            models.default(Kind.IMAGE)  # a file that is missing or wrong ends the start, not the first search
         if models.calibration(space) is None:
             raise BadSettings(f"the model {space.model!r} has no calibration, so its scores could not be judged")
         reindexer = Reindexer(

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from public_faces import DEFAULT_EMBEDDER, ROOT, SHARED, embedded, encoder, machine, spoiled_probes
 
-from embedder.evaluate.identification import exact_interval
+from embedder.evaluate.intervals import exact_interval
 from embedder.evaluate.vectors import Embedded
 from lookalike.calibration import Calibration
 from lookalike.domain import Floats, Labels

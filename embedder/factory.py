@@ -1,4 +1,4 @@
-"""Builds a face embedder from names: tables from detector and embedder names to what makes them, imported lazily.
+"""Builds embedders of faces and of pictures from names: tables from names to what makes them, imported lazily.
 
 A name may carry an argument after a colon: "onnx:MANIFEST.json", "timm:NAME:WEIGHTS.safetensors",
 "inception_resnet_v1:WEIGHTS.safetensors".
@@ -6,7 +6,7 @@ A name may carry an argument after a colon: "onnx:MANIFEST.json", "timm:NAME:WEI
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +17,14 @@ from embedder.batching import Batcher
 from embedder.centring import bundled_centre
 from embedder.detect import Detector, YuNetDetector
 from embedder.images import ImageLimits
-from embedder.manifests import read_manifest
+from embedder.manifests import Manifest, read_manifest
 from embedder.models import SFACE, YUNET, load_bundled, read_pinned
 from embedder.pipeline import FaceEmbedder, FaceModel
 from embedder.preprocessing import Preprocessing
 from embedder.runtime import Network, Runtime, available_threads, open_runtime
 from embedder.sface_int8 import load_sface_int8
-from lookalike.domain import Floats, Pixels
+from embedder.whole_pictures import ImageEmbedder, ImageModel
+from lookalike.domain import Floats, Kind, Pixels
 from lookalike.errors import BadModel, ModelNotAvailable
 
 
@@ -61,6 +62,21 @@ def build_face_embedder(
     )
 
 
+def build_image_embedder(
+    cache_dir: Path, embedder: str, runtime: str = "auto", limits: ImageLimits | None = None
+) -> ImageEmbedder:
+    """An embedder of whole pictures: "onnx:MANIFEST.json" of `"kind": "image"`, or "timm:NAME:WEIGHTS.safetensors".
+
+    Raises: ModelNotAvailable for an unknown name, BadModel for a file that is not the pinned one, BadSettings.
+    """
+    model_name, _, argument = embedder.partition(":")
+    if model_name not in IMAGE_EMBEDDERS:
+        known = ", ".join(sorted(IMAGE_EMBEDDERS))
+        raise ModelNotAvailable(f"the model {model_name!r} is unknown among those for pictures; one of {known}")
+    cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
+    return ImageEmbedder(IMAGE_EMBEDDERS[model_name](cache_dir, open_runtime(runtime), argument), limits=limits)
+
+
 def _yunet(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:
     return YuNetDetector(runtime.load(load_bundled(YUNET, cache_dir), "yunet"), max_faces=max_faces)
 
@@ -92,25 +108,42 @@ def _sface_of(model: bytes, name: str, preprocessing: str, runtime: Runtime, des
 
 
 def _onnx(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
+    manifest, prepare, embed = _read_onnx(runtime, argument, Kind.FACE)
+    described = f"align=arcface112;{prepare.describe()}"
+    return FaceModel(
+        manifest.model, manifest.dimension, described, lambda crops: embed(list(crops)), runtime.description
+    )
+
+
+def _onnx_image(cache_dir: Path, runtime: Runtime, argument: str) -> ImageModel:
+    manifest, prepare, embed = _read_onnx(runtime, argument, Kind.IMAGE)
+    return ImageModel(manifest.model, manifest.dimension, prepare.describe(), embed, runtime.description)
+
+
+def _read_onnx(
+    runtime: Runtime, argument: str, kind: Kind
+) -> tuple[Manifest, Preprocessing, Callable[[Sequence[Pixels]], Floats]]:
+    """What a manifest says, and its network from pictures to (N, D). Raises: BadModel."""
     from embedder.onnx_files import simplify
 
     manifest = read_manifest(Path(argument))
+    if manifest.kind is not kind:
+        raise BadModel(f"the model {manifest.name!r} is of the kind {manifest.kind.value!r}, not {kind.value!r}")
     model = simplify(read_pinned(manifest.file, manifest.sha256, manifest.name), {0: "N"})
     batched = _batched(runtime.load(model, manifest.name))
-    prepare = Preprocessing(manifest.side, manifest.mean, manifest.scale, manifest.channels, "stretch")
+    fit = "stretch" if kind is Kind.FACE else "letterbox"
+    prepare = Preprocessing(manifest.side, manifest.mean, manifest.scale, manifest.channels, fit)
 
-    def embed(crops: Pixels) -> Floats:
-        return batched(prepare(list(crops)))
+    def embed(pictures: Sequence[Pixels]) -> Floats:
+        return batched(prepare(pictures))
 
     try:
-        found = embed(np.zeros((2, 112, 112, 3), np.uint8)).shape
+        found = embed([np.zeros((112, 112, 3), np.uint8)] * 2).shape
     except Exception as error:  # each runtime has its own, for a graph that does not take this input
         raise BadModel(f"the model {manifest.name!r} does not take (2, 3, side, side)") from error
     if found != (2, manifest.dimension):
         raise BadModel(f"the model {manifest.name!r} gives vectors of shape {found}, not (2, {manifest.dimension})")
-    name = f"{manifest.name}-{manifest.sha256[:12]}"
-    described = f"align=arcface112;{prepare.describe()}"
-    return FaceModel(name, manifest.dimension, described, embed, runtime.description)
+    return manifest, prepare, embed
 
 
 def _inception_resnet_v1(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
@@ -123,6 +156,12 @@ def _timm(cache_dir: Path, runtime: Runtime, argument: str) -> FaceModel:
     from embedder.torch_models import timm_backbone
 
     return timm_backbone(argument)
+
+
+def _timm_image(cache_dir: Path, runtime: Runtime, argument: str) -> ImageModel:
+    from embedder.torch_models import timm_image_backbone
+
+    return timm_image_backbone(argument)
 
 
 def _batched(network: Network) -> Batcher:
@@ -138,3 +177,4 @@ EMBEDDERS: dict[str, Callable[[Path, Runtime, str], FaceModel]] = {
     "timm": _timm,
     "onnx": _onnx,
 }
+IMAGE_EMBEDDERS: dict[str, Callable[[Path, Runtime, str], ImageModel]] = {"timm": _timm_image, "onnx": _onnx_image}

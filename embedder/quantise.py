@@ -69,11 +69,15 @@ def read_ranges(text: str) -> dict[str, Range]:
 
 
 def quantise(model: bytes, ranges: Mapping[str, Range]) -> bytes:
+    """The int8 form of a graph that is a chain of convolutions. Raises: BadModel if it is not; as `quantise_chain`."""
+    return quantise_chain(read_chain(model), ranges)
+
+
+def quantise_chain(chain: Chain, ranges: Mapping[str, Range]) -> bytes:
     """The int8 form of a chain of convolutions. ranges: for the name of every PReLU's output.
 
-    Raises: BadModel if the graph is no such chain, or a range is missing or of another number of channels.
+    Raises: BadModel if a range is missing or of another number of channels.
     """
-    chain = read_chain(model)
     try:
         found = [ranges[layer.name] for layer in chain.layers]
     except KeyError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy as np
 from embedder.detect import Detection
 from embedder.models import read_pinned
 from embedder.pipeline import FaceModel
+from embedder.preprocessing import Preprocessing, Triple
+from embedder.whole_pictures import ImageModel
 from lookalike.domain import Box, Floats, Pixels
 from lookalike.errors import BadModel, ModelNotAvailable
 
@@ -37,7 +40,7 @@ class MtcnnDetector:
 
     def __init__(self, max_faces: int) -> None:
         require_torch("facenet_pytorch")
-        folder = _package_folder("facenet_pytorch") / "data"
+        folder = package_folder("facenet_pytorch") / "data"
         for name, sha256 in MTCNN_WEIGHTS.items():
             read_pinned(folder / name, sha256, f"mtcnn {name}")
         from facenet_pytorch import MTCNN
@@ -79,7 +82,30 @@ def inception_resnet_v1(weights: str) -> FaceModel:
 
 
 def timm_backbone(argument: str) -> FaceModel:
-    """NAME:PATH, a timm architecture and its safetensors file. Raises: BadModel, ModelNotAvailable."""
+    """NAME:PATH, a timm architecture and its safetensors file, for faces. Raises: BadModel, ModelNotAvailable."""
+    name, digest, network, config = _timm_network(argument)
+    side = int(config["input_size"][-1])
+    embed = _embedding(network, side, [255 * v for v in config["mean"]], [255 * v for v in config["std"]])
+    dimension = int(embed(np.zeros((1, 112, 112, 3), np.uint8)).shape[1])
+    return FaceModel(f"timm-{name}-{digest}", dimension, f"align=arcface112;resize={side}", embed, "torch f32")
+
+
+def timm_image_backbone(argument: str) -> ImageModel:
+    """NAME:PATH, a timm architecture and its safetensors file, for pictures. Raises: BadModel, ModelNotAvailable."""
+    name, digest, network, config = _timm_network(argument)
+    mean, scale = ([255 * v for v in config["mean"]], [1 / (255 * v) for v in config["std"]])
+    prepare = Preprocessing(int(config["input_size"][-1]), _triple(mean), _triple(scale))
+    run = _running(network)
+
+    def embed(pictures: Sequence[Pixels]) -> Floats:
+        return run(prepare(pictures))
+
+    dimension = int(embed([np.zeros((112, 112, 3), np.uint8)]).shape[1])
+    return ImageModel(f"timm-{name}-{digest}", dimension, prepare.describe(), embed, "torch f32")
+
+
+def _timm_network(argument: str) -> tuple[str, str, Any, Any]:
+    """The architecture's name, 12 digits of its weights' hash, the network without its head, and timm's config."""
     require_torch("timm")
     name, _, weights = argument.partition(":")
     import timm
@@ -91,11 +117,12 @@ def timm_backbone(argument: str) -> FaceModel:
     heads = network.pretrained_cfg.get("classifier") or "classifier"
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     _load(network, {key: value for key, value in state.items() if not key.startswith(tuple(f"{h}." for h in heads))})
-    config = timm.data.resolve_data_config({}, model=network)
-    side = int(config["input_size"][-1])
-    embed = _embedding(network, side, [255 * v for v in config["mean"]], [255 * v for v in config["std"]])
-    dimension = int(embed(np.zeros((1, 112, 112, 3), np.uint8)).shape[1])
-    return FaceModel(f"timm-{name}-{digest[:12]}", dimension, f"align=arcface112;resize={side}", embed, "torch f32")
+    return name, digest[:12], network, timm.data.resolve_data_config({}, model=network)
+
+
+def _triple(values: list[float]) -> Triple:
+    first, second, third = values
+    return first, second, third
 
 
 def require_torch(package: str) -> None:
@@ -107,19 +134,28 @@ def require_torch(package: str) -> None:
 
 def _embedding(network: Any, side: int, mean: list[float], deviation: list[float]) -> Any:
     """(N, 112, 112, 3) uint8 → (N, D) float32 through a torch network."""
+    run = _running(network)
+
+    def embed(crops: Pixels) -> Floats:
+        resized = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_LINEAR) for crop in crops])
+        scaled = (resized.astype(np.float32) - np.array(mean, np.float32)) / np.array(deviation, np.float32)
+        return run(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+
+    return embed
+
+
+def _running(network: Any) -> Callable[[Floats], Floats]:
+    """(N, 3, side, side) float32 → (N, D) float32 through a torch network."""
     import torch
 
     torch.set_num_threads(1)  # requests run side by side; two threads a request were measured slower under load
     network.eval()
 
-    def embed(crops: Pixels) -> Floats:
-        resized = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_LINEAR) for crop in crops])
-        scaled = (resized.astype(np.float32) - np.array(mean, np.float32)) / np.array(deviation, np.float32)
+    def run(batch: Floats) -> Floats:
         with torch.inference_mode():
-            vectors = network(torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))))
-        return np.asarray(vectors.numpy(), np.float32)
+            return np.asarray(network(torch.from_numpy(batch)).numpy(), np.float32)
 
-    return embed
+    return run
 
 
 def _read_weights(path: str) -> tuple[dict[str, Any], str]:
@@ -145,7 +181,8 @@ def _load(network: Any, state: dict[str, Any]) -> None:
         raise BadModel("the weights do not fit this network") from error
 
 
-def _package_folder(name: str) -> Path:
+def package_folder(name: str) -> Path:
+    """Where an installed package's files lie. Raises: ModelNotAvailable."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModelNotAvailable(f"the package {name!r} is not installed")

@@ -25,7 +25,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """calibration: "model", or "collection" once it learned from its own pairs."""
+    """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known."""
 
     collection: Collection
     subjects: int
@@ -88,12 +88,12 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """fmr: chance that someone else's probe scores this high against the subject."""
+    """fmr: chance that someone else's probe scores this high against the subject; None where that is not known."""
 
     match: bool
     similarity: float
     threshold: Threshold
-    fmr: float
+    fmr: float | None
     face: Face
 
 

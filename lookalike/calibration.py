@@ -29,6 +29,11 @@ from lookalike.impostors import GRID, Numbers, level, rate
 FORMAT = "lookalike-calibration/1"
 
 
+def uncalibrated(gallery_size: int) -> Threshold:
+    """What decides where nothing is known of the scores: everybody passes, and no rate is promised."""
+    return Threshold(-1.0, "uncalibrated", None, gallery_size)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Levels for galleries of `sizes` subjects (ascending from 1) at each point of `GRID`.

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.errors import InvalidInput, PermissionDenied, SpaceMismatch
+from lookalike.errors import InvalidInput, PermissionDenied, SpaceMismatch, WrongKind
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -103,7 +103,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face found in a picture. confidence: the detector's, 0 to 1."""
+    """A face found in a picture. confidence: the detector's, 0 to 1.
+
+    In collections of pictures, the picture or the part of it that is searched: without landmarks, confidence 1.
+    """
 
     box: Box
     landmarks: Landmarks
@@ -256,6 +259,11 @@ class Collection:
     past: tuple[Space, ...] = ()
     trial: Trial | None = None
 
+    def require(self, kind: Kind) -> None:
+        """Raises: WrongKind unless this collection is of that kind."""
+        if self.kind is not kind:
+            raise WrongKind(f"this collection is of the kind {self.kind.value!r}: {_INSTEAD[self.kind]}")
+
     @property
     def origin(self) -> Space:
         """The space of samples that do not name theirs."""
@@ -286,6 +294,9 @@ class Collection:
             others=(answering, *(other for other in self.others if other.id != generation.id)),
             first_space=self.origin,
         )
+
+
+_INSTEAD = {Kind.FACE: "use identify to search it", Kind.IMAGE: "use search to search it"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,8 +421,9 @@ class Page(Generic[T]):
 class Threshold:
     """A decision threshold and where it comes from.
 
-    similarity: cosine in -1..1; source: "model", "collection", "extrapolated" or "explicit"; interval: the 95 %
-    confidence interval of the FPIR (or FMR) expected at it; gallery_size: subjects searched.
+    similarity: cosine in -1..1; source: "model", "collection", "extrapolated" or "explicit", "uncalibrated" where
+    nothing decides and the nearest are given, "near_duplicates" where the pixels decide; interval: the 95 % confidence
+    interval of the FPIR (or FMR) expected at it; gallery_size: subjects searched.
     """
 
     similarity: float
@@ -423,12 +435,16 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Candidate:
-    """A subject that a probe matched. fpir: chance that a stranger's probe scores this high in this gallery."""
+    """A subject that a probe matched. fpir: chance that a stranger's probe scores this high in this gallery.
+
+    fpir is None where that is not known yet; likeness: how far the sample is the same picture, where that was asked.
+    """
 
     subject: Subject
     sample_id: str
     similarity: float
-    fpir: float
+    fpir: float | None
+    likeness: float | None = None
 
     def __repr__(self) -> str:
         return f"Candidate(key={self.subject.key}, similarity={self.similarity:.3f})"

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from lookalike.answers import Caller
 from lookalike.calibration import Calibration
-from lookalike.domain import Collection, Permission
+from lookalike.domain import Collection, Kind, Permission
 from lookalike.drift import BASELINE_DAYS, BASELINE_FROM, LEAST, Baseline, Finding, against_calibration, judge
 from lookalike.drift_advice import Advice, advise
 from lookalike.errors import CollectionNotFound, InvalidInput
@@ -80,25 +80,28 @@ class DriftWatch:
         self._forgotten_on = ""
 
     def report(self, caller: Caller, name: str, days: int = 1) -> DriftReport:
-        """The last so many days against the baseline. Raises: CollectionNotFound, InvalidInput."""
+        """The last so many days against the baseline. Raises: CollectionNotFound, WrongKind, InvalidInput."""
         with on_record(self._audit, caller, "drift.read", Permission.MANAGE_COLLECTIONS, name) as record:
             self._require_counting()
             if not 1 <= days <= self._keep_days:
                 raise InvalidInput(f"days: 1 to {self._keep_days} are allowed")
+            where = self._records.collection(name)
+            where.require(Kind.FACE)
             self._probes.flush()
-            found = self._judged(self._records.collection(name), days)
+            found = self._judged(where, days)
             record.details.update(drifting=int(found.drifting))
             return found
 
     def choose_baseline(self, caller: Caller, name: str, first: str, last: str) -> DriftReport:
-        """Compare with these days from now on, both included. Raises: CollectionNotFound, InvalidInput."""
+        """Compare with these days from now on, both included. Raises: CollectionNotFound, WrongKind, InvalidInput."""
         with on_record(self._audit, caller, "drift.baseline", Permission.MANAGE_COLLECTIONS, name) as record:
             self._require_counting()
             start, end = _day(first), _day(last)
             if start > end:
                 raise InvalidInput("a baseline's first day comes before its last")
-            self._probes.flush()
             where = self._records.collection(name)
+            where.require(Kind.FACE)
+            self._probes.flush()
             days = self._store.days(where, where.space.key, max(start, self._oldest()))
             chosen = {day: counts for day, counts in days.items() if day <= end}
             faces = total(chosen.values()).faces
@@ -112,7 +115,7 @@ class DriftWatch:
     def look(self) -> set[str]:
         """Drop what is too old, learn baselines that are due, judge today: the ids of collections that drift."""
         drifting, today = set(), self._today()
-        for collection in self._records.collections():
+        for collection in (found for found in self._records.collections() if found.kind is Kind.FACE):
             with suppress(CollectionNotFound):  # deleted meanwhile
                 if today != self._forgotten_on:
                     self._store.forget(collection, self._oldest())

@@ -1,4 +1,7 @@
-"""The use case of enrolling pictures: the largest face of each, committed together in every space that is needed."""
+"""The use case of enrolling pictures: of each the largest face, or all of it in collections of pictures.
+
+Those of one call are committed together, in every space that is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from lookalike.domain import (
     EncodedFace,
     Floats,
     Keep,
+    Kind,
     NewSample,
     Permission,
     Sample,
@@ -50,7 +54,9 @@ class Enroller(Register):
         *,
         idempotency_key: str | None = None,
     ) -> Enrolment:
-        """Enrol the largest face of each picture; all that pass are committed together, or none.
+        """Enrol the largest face of each picture, or the picture itself, as the collection's kind is.
+
+        All that pass are committed together, or none.
 
         idempotency_key: makes a retry find the samples that it enrolled.
         Raises: AllRejected, CollectionNotFound, InvalidInput.
@@ -125,7 +131,9 @@ class Enroller(Register):
 
     def _conflict(self, live: Answering, id: str, vector: Floats) -> EnrolConflict | None:
         """Whether this face is already someone else, or unlike the subject's own samples."""
-        collection, roster, calibration = live.collection, live.roster, live.calibration
+        collection, roster, calibration = live.collection, live.roster, live.known
+        if calibration is None:
+            return None
         query = Embeddings(collection.space, vector[None, :])
         ranked = roster.rank(query, 2)[0]
         subjects = self._records.subjects(collection, [r.subject_key for r in ranked])
@@ -136,7 +144,8 @@ class Enroller(Register):
                 return EnrolConflict("matches_other_subject", r.similarity, other.id)
         own = next((s.key for s in subjects.values() if s.id == id), None) or self._key_of(collection, id)
         similarity = roster.similarity(vector, own) if own is not None else None
-        if similarity is not None and similarity[0] < calibration.threshold_for_fmr(DIFFERENT_FMR).similarity:
+        alike = collection.kind is Kind.FACE  # the sides of a thing need not resemble each other
+        if alike and similarity is not None and similarity[0] < calibration.threshold_for_fmr(DIFFERENT_FMR).similarity:
             return EnrolConflict("differs_from_own_samples", similarity[0])
         return None
 

@@ -7,7 +7,8 @@ LookalikeError
 │  ├ ImageTooSmall        image_too_small
 │  ├ FaceNotFound         face_not_found
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
-│  └ ModelNotAvailable    model_not_available
+│  ├ ModelNotAvailable    model_not_available
+│  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
 ├ PermissionDenied        permission_denied
 ├ NotFound                not_found
@@ -21,6 +22,7 @@ LookalikeError
 │  ├ SpaceMismatch        space_mismatch
 │  ├ IdempotencyMismatch  idempotency_mismatch
 │  ├ NotCalibratable      not_calibratable        too few subjects to learn from
+│  ├ NotCalibrated        not_calibrated          a rate was asked for where none can be promised yet
 │  ├ GenerationChanged    generation_changed      a re-index began in the middle of a write; it is tried again
 │  └ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
 ├ Overloaded              overloaded
@@ -80,6 +82,10 @@ class ModelNotAvailable(InvalidInput):
     code = "model_not_available"
 
 
+class WrongKind(InvalidInput):
+    code = "wrong_kind"
+
+
 class Unauthenticated(LookalikeError):
     code = "unauthenticated"
 
@@ -130,6 +136,10 @@ class IdempotencyMismatch(Conflict):
 
 class NotCalibratable(Conflict):
     code = "not_calibratable"
+
+
+class NotCalibrated(Conflict):
+    code = "not_calibrated"
 
 
 class GenerationChanged(Conflict):

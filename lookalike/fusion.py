@@ -1,21 +1,55 @@
-"""Several samples of one subject, one score: the cosine with their centroid.
+"""Several samples of one subject, one score: the cosine with their centroid for faces, with the best one for things.
 
-The centroid was chosen by measurement against the best sample and the mean of scores (docs/adr/0008). It is of unit
-length again, so a subject with one sample scores exactly as that sample does.
+Both were chosen by measurement (docs/adr/0008, 0012). A centroid is of unit length again, so that a subject with one
+sample scores exactly as that sample does, either way.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 import numpy as np
 
-from lookalike.domain import Floats
+from lookalike.domain import Floats, Kind, Labels
 
 
-def fuse(query: Floats, vectors: Floats) -> float:
+class Fusion(enum.Enum):
+    CENTROID = "centroid"
+    BEST = "best"
+
+
+FUSIONS = {Kind.FACE: Fusion.CENTROID, Kind.IMAGE: Fusion.BEST}
+
+
+def fuse(query: Floats, vectors: Floats, fusion: Fusion = Fusion.CENTROID) -> float:
     """A subject's similarity to a query. (D,) unit, (K, D) unit with K >= 1 -> -1 to 1."""
-    return float(np.clip(query @ template(vectors), -1.0, 1.0))
+    found = query @ template(vectors) if fusion is Fusion.CENTROID else np.max(vectors @ query)
+    return float(np.clip(found, -1.0, 1.0))
+
+
+def scored_by(vectors: Floats, owners: Sequence[str], subjects: Sequence[str], fusion: Fusion) -> tuple[Floats, Labels]:
+    """What these subjects are scored by, one after another: (M, D), and the row where each one's begin, (S,).
+
+    A subject's similarity to a query is the greatest that it has with a row of its own: see `similarities`.
+    vectors: (N, D) of N owners, all enrolled.
+    """
+    if fusion is Fusion.CENTROID:
+        found, names = templates(vectors, owners)
+        row_of = {name: row for row, name in enumerate(names)}
+        return found[[row_of[subject] for subject in subjects]], np.arange(len(subjects))
+    rows_of: dict[str, list[int]] = {subject: [] for subject in subjects}
+    for row, owner in enumerate(owners):
+        if owner in rows_of:
+            rows_of[owner].append(row)
+    lengths = [len(rows_of[subject]) for subject in subjects]
+    rows = [row for subject in subjects for row in rows_of[subject]]
+    return vectors[rows], np.cumsum([0, *lengths[:-1]])
+
+
+def similarities(query: Floats, rows: Floats, starts: Labels) -> Floats:
+    """(D,), and what `scored_by` gave -> (S,)."""
+    return np.asarray(np.maximum.reduceat(rows @ query, starts), np.float32)
 
 
 def template(vectors: Floats) -> Floats:

@@ -1,10 +1,10 @@
-"""The use cases that see pictures: enrol, identify, verify, compare, detect, and calibrate from what was enrolled."""
+"""The use cases that see pictures: enrol, identify, search, verify, compare, detect; and learning from the enrolled."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,22 +17,23 @@ from lookalike.answers import (
     IdentifiedFace,
     Verification,
 )
-from lookalike.calibration import Calibration
+from lookalike.calibration import Calibration, uncalibrated
 from lookalike.domain import (
+    Box,
     Candidate,
     Collection,
     Embeddings,
     EncodedFace,
     Face,
+    Keep,
     Kind,
     Permission,
-    Space,
     Threshold,
     TrialMode,
 )
 from lookalike.enrolment import Enroller
 from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
-from lookalike.live import Answering
+from lookalike.live import Answering, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
 from lookalike.register import UNSET
@@ -44,15 +45,24 @@ DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
 
 
+NEAR_DUPLICATE = 0.98
+"""How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
+
+DUPLICATES_AMONG = 50
+"""Samples nearest by their vectors whose pictures are compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What an identify asks for besides its picture."""
+    """What an identify or a search asks for besides its picture."""
 
     limit: int
-    largest_only: bool
     threshold: float | None
     fpir: float | None
     metadata: Mapping[str, str]
+    largest_only: bool = False
+    box: Box | None = None
+    near_duplicates: bool = False
 
 
 class Gallery(Enroller):
@@ -78,9 +88,9 @@ class Gallery(Enroller):
         with self._on_record(caller, "collection.calibrate", Permission.MANAGE_COLLECTIONS, name) as record:
             live = self._live.of(self._records.collection(name))
             collection, roster = live.collection, live.roster
-            learned = recalibrate(self._base(collection.space), *roster.all_templates())
+            learned = recalibrate(self._base(collection), *roster.all_templates(), fusion=roster.fusion)
             record.details.update(subjects=learned.subjects, pairs=learned.pairs)
-            before = live.calibration.threshold(collection.target_fpir, len(roster))
+            before = live.threshold(collection.target_fpir)
             self._records.put_calibration(collection, learned.calibration.to_json(), record.commit())
             self._rosters.catch_up()
             after = learned.calibration.threshold(collection.target_fpir, len(roster))
@@ -91,22 +101,17 @@ class Gallery(Enroller):
         due = []
         for live in self._live.loaded():
             learned_from = int(live.calibration.provenance.get("subjects", 0)) if live.learned else 0
-            if live.collection.kind is Kind.FACE and len(live.roster) >= max(subjects, 2 * learned_from):
+            if len(live.roster) >= max(subjects, 2 * learned_from):
                 due.append(live.collection)
         return due
 
-    def _base(self, space: Space) -> Calibration:
-        """What a collection's own pairs are laid over: its model's calibration, or the usual one in its place.
-
-        Only the shape of the tail is taken from there, so that of another model will do.
-        """
-        kind_default = self._models.default(Kind.FACE)
-        found = self._models.calibration(space) or self._models.calibration(kind_default)
+    def _base(self, collection: Collection) -> Calibration:
+        found = base_calibration(self._models, collection)
         if found is None:
-            raise ModelNotAvailable(f"the model {space.model!r} has no calibration")
+            raise ModelNotAvailable(f"the model {collection.space.model!r} has no calibration")
         return found
 
-    # ---------------------------------------------------------------------------------- identify and verify
+    # -------------------------------------------------------------------------- identify, search and verify
 
     def identify(
         self,
@@ -123,14 +128,45 @@ class Gallery(Enroller):
         """Search each face among the enrolled; whoever is not enrolled gets no candidate.
 
         threshold: a similarity, 0 to 1; fpir: the false-alarm rate to aim at instead of the collection's own.
-        Raises: FaceNotFound, CollectionNotFound, InvalidInput.
+        Raises: FaceNotFound, CollectionNotFound, WrongKind, InvalidInput.
         """
-        with self._on_record(caller, "identify", Permission.IDENTIFY, collection) as record:
-            if not 1 <= limit <= 100:
+        ask = _Ask(limit, threshold, fpir, metadata or {}, largest_only)
+        return self._ask(caller, "identify", collection, Kind.FACE, image, ask)
+
+    def search(
+        self,
+        caller: Caller,
+        collection: str,
+        image: bytes,
+        *,
+        box: Box | None = None,
+        limit: int = 5,
+        threshold: float | None = None,
+        fpir: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        near_duplicates: bool = False,
+    ) -> Identification:
+        """Search a picture, or what is in its box, in a collection of pictures; the one "face" is what was searched.
+
+        threshold, fpir: as for `identify`. Without a calibration and without a threshold the nearest are given, and no
+        rate is promised. near_duplicates: give only what is the same picture, encoded, resized or cropped differently.
+        Raises: CollectionNotFound, WrongKind, NotCalibrated, InvalidInput.
+        """
+        ask = _Ask(limit, threshold, fpir, metadata or {}, box=box, near_duplicates=near_duplicates)
+        return self._ask(caller, "search", collection, Kind.IMAGE, image, ask)
+
+    def _ask(self, caller: Caller, action: str, collection: str, kind: Kind, image: bytes, ask: _Ask) -> Identification:
+        with self._on_record(caller, action, Permission.IDENTIFY, collection) as record:
+            if not 1 <= ask.limit <= 100:
                 raise InvalidInput("limit: 1 to 100 are allowed")
             where = self._records.collection(collection)
-            ask = _Ask(limit, largest_only, threshold, fpir, metadata or {})
-            found = self._probes.noting(where, lambda: self._answer(where, image, ask), all_searched=not ask.metadata)
+            where.require(kind)
+            if ask.near_duplicates:
+                found = self._duplicates(where, image, ask)
+            elif kind is Kind.FACE:
+                found = self._probes.noting(where, lambda: self._answer(where, image, ask), unfiltered=not ask.metadata)
+            else:
+                found = self._answer(where, image, ask)
             record.details.update(
                 faces=len(found.faces),
                 threshold=round(found.threshold.similarity, 4),
@@ -170,25 +206,50 @@ class Gallery(Enroller):
 
     def _search(self, live: Answering, image: bytes, ask: _Ask) -> Identification:
         """What one generation answers. Raises: FaceNotFound, InvalidInput."""
-        where, roster, calibration = live.collection, live.roster, live.calibration
-        faces = live.encoder.encode(image, largest_only=ask.largest_only)
-        if not faces:
-            raise FaceNotFound("no face was found in the picture")
+        where, roster = live.collection, live.roster
+        faces = _looked_for(live, image, ask)
         selection = roster.labels_with(ask.metadata)
         size = len(roster) if selection is None else selection[1]
-        bar = _decide(calibration, size, ask.threshold, ask.fpir if ask.fpir is not None else where.target_fpir)
+        bar = _decide(live, size, ask.threshold, ask.fpir)
         queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
         ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
         hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
-        answers = self._candidates(where, calibration, size, hits)
+        answers = self._candidates(live, size, hits)
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
         identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
         return Identification(identified, bar, where.space.model, where.generation)
 
-    def _candidates(
-        self, collection: Collection, calibration: Calibration, size: int, hits: list[list[Ranked]]
-    ) -> list[tuple[Candidate, ...]]:
+    def _duplicates(self, where: Collection, image: bytes, ask: _Ask) -> Identification:
+        """Of the samples nearest by their vectors those that are the same picture, each subject once, likest first."""
+        if ask.threshold is not None or ask.fpir is not None:
+            raise InvalidInput("near_duplicates: pixels decide, so threshold and fpir are not allowed with it")
+        if where.keep is Keep.NONE:
+            raise InvalidInput("near_duplicates: pictures are compared, and this collection keeps none (keep: none)")
+        live = self._live.of(where)
+        (probe,) = _looked_for(live, image, ask)
+        selection = live.roster.labels_with(ask.metadata)
+        size = len(live.roster) if selection is None else selection[1]
+        queries = Embeddings(live.collection.space, probe.vector[None, :])
+        near = live.roster.nearest(queries, DUPLICATES_AMONG, None if selection is None else selection[0])
+        samples = {s.number: s for s in self._records.samples_numbered(live.collection, [r.number for r in near])}
+        kept = self._records.crops(live.collection, list(samples.values()))
+        compared = [r for r in near if r.number in samples and samples[r.number].id in kept]
+        found = live.pictures.likeness(image, [kept[samples[r.number].id] for r in compared], ask.box)
+        likest: dict[str, tuple[float, Ranked]] = {}
+        for likeness, ranked in sorted(zip(found, compared, strict=True), key=lambda pair: -pair[0]):
+            if likeness >= NEAR_DUPLICATE:
+                likest.setdefault(ranked.subject_key, (likeness, ranked))
+        hits = list(likest.values())[: ask.limit]
+        (candidates,) = self._candidates(live, size, [[ranked for _, ranked in hits]])
+        candidates = tuple(replace(c, likeness=likest[c.subject.key][0]) for c in candidates)
+        bar = Threshold(-1.0, "near_duplicates", None, size)
+        return Identification(
+            (IdentifiedFace(probe.face, candidates),), bar, live.collection.space.model, live.collection.generation
+        )
+
+    def _candidates(self, live: Answering, size: int, hits: list[list[Ranked]]) -> list[tuple[Candidate, ...]]:
         """Open the matched records, and no others."""
+        collection, known = live.collection, live.known
         matched = [r for row in hits for r in row]
         if not matched:
             return [() for _ in hits]
@@ -197,7 +258,9 @@ class Gallery(Enroller):
         samples = {s.number: s.id for s in self._records.samples_numbered(collection, [r.number for r in matched])}
         return [
             tuple(
-                Candidate(subject, samples[r.number], r.similarity, calibration.fpir(r.similarity, size))
+                Candidate(
+                    subject, samples[r.number], r.similarity, None if known is None else known.fpir(r.similarity, size)
+                )
                 for r in row
                 if (subject := subjects.get(r.subject_key)) is not None
                 and r.number in samples
@@ -216,7 +279,10 @@ class Gallery(Enroller):
         threshold: float | None = None,
         fmr: float | None = None,
     ) -> Verification:
-        """Whether the picture's largest face is this subject. Raises: FaceNotFound, SubjectNotFound, SampleNotFound."""
+        """Whether the picture's largest face, or the picture itself by the collection's kind, is this subject.
+
+        Raises: FaceNotFound, SubjectNotFound, SampleNotFound, NotCalibrated.
+        """
         with self._on_record(caller, "verify", Permission.IDENTIFY, collection, id) as record:
             live = self._live.of(self._records.collection(collection))
             subject = self._records.subject(live.collection, id)
@@ -224,11 +290,11 @@ class Gallery(Enroller):
             found = live.roster.similarity(face.vector, subject.key)
             if found is None:
                 raise SampleNotFound("the subject has no sample to compare with")
-            calibration = live.calibration
-            bar = _decide_pair(calibration, threshold, fmr)
+            bar = _explicit(threshold, 1) or _for_fmr(live.calibration, fmr)
             match = found[0] >= bar.similarity and subject_is_valid(subject, self._today())
             record.details.update(match=int(match))
-            return Verification(match, found[0], bar, calibration.fmr(found[0]), face.face)
+            rate = None if live.known is None else live.known.fmr(found[0])
+            return Verification(match, found[0], bar, rate, face.face)
 
     def compare(
         self,
@@ -248,7 +314,7 @@ class Gallery(Enroller):
                 raise ModelNotAvailable(f"the model {space.model!r} has no calibration")
             a, b = _largest(encoder, image_a, "image_a"), _largest(encoder, image_b, "image_b")
             similarity = float(a.vector @ b.vector)
-            bar = _decide_pair(calibration, threshold, fmr)
+            bar = _explicit(threshold, 1) or _for_fmr(calibration, fmr)
             match = similarity >= bar.similarity
             record.details.update(match=int(match))
             return Comparison(match, similarity, bar, calibration.fmr(similarity), a.face, b.face)
@@ -277,15 +343,32 @@ def _largest(encoder: FaceEncoder, image: bytes, which: str = "image") -> Encode
     return faces[0]
 
 
-def _decide(calibration: Calibration, size: int, threshold: float | None, fpir: float) -> Threshold:
-    if threshold is not None:
-        return Threshold(inputs.similarity(threshold), "explicit", None, size)
-    return calibration.threshold(inputs.rate(fpir, "fpir"), size)
+def _looked_for(live: Answering, image: bytes, ask: _Ask) -> list[EncodedFace]:
+    """The faces of a picture, or in a collection of pictures what is searched of it. Raises: FaceNotFound."""
+    if ask.box is not None:
+        return [live.pictures.encode_part(image, ask.box)]
+    faces = live.encoder.encode(image, largest_only=ask.largest_only)
+    if not faces:
+        raise FaceNotFound("no face was found in the picture")
+    return faces
 
 
-def _decide_pair(calibration: Calibration, threshold: float | None, fmr: float | None) -> Threshold:
-    if threshold is not None:
-        return Threshold(inputs.similarity(threshold), "explicit", None, 1)
+def _explicit(threshold: float | None, size: int) -> Threshold | None:
+    """The threshold that a caller gave. Raises: InvalidInput."""
+    return None if threshold is None else Threshold(inputs.similarity(threshold), "explicit", None, size)
+
+
+def _decide(live: Answering, size: int, threshold: float | None, fpir: float | None) -> Threshold:
+    """What decides: what was asked for, or the collection's own. Raises: NotCalibrated where a rate was asked for."""
+    given = _explicit(threshold, size)
+    if given is not None:
+        return given
+    if fpir is None and live.known is None:
+        return uncalibrated(size)
+    return live.calibration.threshold(inputs.rate(live.collection.target_fpir if fpir is None else fpir, "fpir"), size)
+
+
+def _for_fmr(calibration: Calibration, fmr: float | None) -> Threshold:
     return calibration.threshold_for_fmr(inputs.rate(DEFAULT_FMR if fmr is None else fmr, "fmr"))
 
 

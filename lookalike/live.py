@@ -10,22 +10,47 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lookalike.calibration import Calibration
-from lookalike.domain import Collection, GenerationState
-from lookalike.errors import ModelNotAvailable, SpaceMismatch
-from lookalike.ports import FaceEncoder, Models, Records
+from lookalike.calibration import Calibration, uncalibrated
+from lookalike.domain import Collection, GenerationState, Kind, Threshold
+from lookalike.errors import ModelNotAvailable, NotCalibrated, SpaceMismatch
+from lookalike.ports import FaceEncoder, ImageEncoder, Models, Records
 from lookalike.roster import Roster, Rosters
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """One generation of a collection, ready to answer. learned: the calibration is of the collection's own pairs."""
+    """One generation of a collection, ready to answer. learned: the calibration is of the collection's own pairs.
+
+    known: what the scores mean; None in collections of pictures whose model has no calibration yet.
+    """
 
     collection: Collection
     roster: Roster
     encoder: FaceEncoder
-    calibration: Calibration
+    known: Calibration | None
     learned: bool
+
+    @property
+    def calibration(self) -> Calibration:
+        """What the scores mean. Raises: NotCalibrated."""
+        if self.known is None:
+            raise NotCalibrated(
+                f"the model {self.collection.space.model!r} has no calibration, so no rate can be promised: give a "
+                "threshold, or calibrate once 20 subjects are enrolled"
+            )
+        return self.known
+
+    @property
+    def pictures(self) -> ImageEncoder:
+        """The encoder of a collection of pictures. Raises: ModelNotAvailable."""
+        if not isinstance(self.encoder, ImageEncoder):
+            raise ModelNotAvailable(f"the model {self.collection.space.model!r} is not one for pictures")
+        return self.encoder
+
+    def threshold(self, fpir: float) -> Threshold:
+        """The similarity that keeps false alarms as rare, as far as that is known."""
+        size = len(self.roster)
+        return uncalibrated(size) if self.known is None else self.known.threshold(fpir, size)
 
 
 class Live:
@@ -60,8 +85,8 @@ class Live:
                     answering.append(self.of(collection))
         return answering
 
-    def _calibration(self, view: Collection, roster: Roster) -> tuple[Calibration, bool]:
-        """The generation's own calibration where it has one, else its model's."""
+    def _calibration(self, view: Collection, roster: Roster) -> tuple[Calibration | None, bool]:
+        """The generation's own calibration where it has one, else its model's. Faces are never searched without."""
         key = (view.id, view.generation)
         if roster.calibration_stale or key not in self._own:
             roster.calibration_stale = False
@@ -71,8 +96,17 @@ class Live:
         if own is not None:
             return own, True
         shipped = self._models.calibration(view.space)
-        if shipped is None:
+        if shipped is None and view.kind is Kind.FACE:
             raise ModelNotAvailable(
                 f"the model {view.space.model!r} has no calibration, so its scores mean nothing yet"
             )
         return shipped, False
+
+
+def base_calibration(models: Models, view: Collection) -> Calibration | None:
+    """What a collection's own pairs are laid over: its model's calibration, or a usual one in its place.
+
+    Only the shape of the tail is taken from there, so that of another model, and of faces for things, will do.
+    """
+    found = models.calibration(view.space) or models.calibration(models.default(view.kind))
+    return found or models.calibration(models.default(Kind.FACE))

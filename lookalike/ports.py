@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from lookalike.calibration import Calibration
 from lookalike.domain import (
     AuditEntry,
+    Box,
     Change,
     Collection,
     Embeddings,
@@ -79,6 +80,25 @@ class FaceEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class ImageEncoder(FaceEncoder, Protocol):
+    """A picture in, itself out, in the place of a face without landmarks: for collections of whole pictures.
+
+    Its crops are the pictures themselves, made smaller.
+    """
+
+    def encode_part(self, image: bytes, box: Box) -> EncodedFace:
+        """What lies in the box alone, whose part beyond the picture is ignored.
+
+        Raises: as `detect`, and InvalidInput for a box outside the picture.
+        """
+        ...
+
+    def likeness(self, image: bytes, crops: Sequence[bytes], box: Box | None = None) -> list[float]:
+        """How far each crop is the same picture, encoded, resized or cropped differently: -1 to 1, 1 for a copy."""
+        ...
+
+
 class Models(Protocol):
     """The models at hand, each loaded at its first use. Thread-safe."""
 
@@ -95,7 +115,7 @@ class Models(Protocol):
         ...
 
     def encoder(self, space: Space) -> FaceEncoder:
-        """What encodes into this space; an item is encoded as if its whole picture were a face.
+        """What encodes into this space: an `ImageEncoder` where the model is one for pictures.
 
         Raises: ModelNotAvailable where its model is not at hand; SpaceMismatch where that prepares pictures otherwise.
         """

@@ -64,9 +64,9 @@ class ProbeLog:
         self._held: dict[tuple[str, str], tuple[Collection, dict[str, Counts]]] = {}
 
     def noting(
-        self, where: Collection, answer: Callable[[], Identification], *, all_searched: bool = True
+        self, where: Collection, answer: Callable[[], Identification], *, unfiltered: bool = True
     ) -> Identification:
-        """The answer, once it is counted. all_searched: nobody was left out of the search by a filter."""
+        """The answer, once it is counted. unfiltered: nobody was left out of the search."""
         if self._store is None:
             return answer()
         try:
@@ -77,7 +77,7 @@ class ProbeLog:
             raise
         tried = where.other(found.generation)
         space = where.space if tried is None else tried.space
-        self._count(where, space, lambda counts, quarter: _searched(counts, found, all_searched, quarter))
+        self._count(where, space, lambda counts, quarter: _searched(counts, found, unfiltered, quarter))
         return found
 
     def flush(self) -> None:
@@ -121,15 +121,15 @@ def _refused(counts: Counts, readable: bool, quarter: int) -> None:
         counts.add("face_not_found", YES, quarter)
 
 
-def _searched(counts: Counts, found: Identification, all_searched: bool, quarter: int) -> None:
+def _searched(counts: Counts, found: Identification, unfiltered: bool, quarter: int) -> None:
     counts.add("refused", NO, quarter)
     counts.add("face_not_found", NO, quarter)
     counts.add("faces", len(found.faces), quarter)
-    if all_searched:
+    if unfiltered:
         counts.add("gallery", found.threshold.gallery_size, quarter)
     for face in found.faces:
         _measured(counts, face, quarter)
-        if all_searched:
+        if unfiltered:
             _compared(counts, face, found.threshold.source != "explicit", quarter)
 
 

@@ -66,7 +66,7 @@ class Register:
         """Raises: CollectionExists, InvalidInput, ModelNotAvailable."""
         with self._on_record(caller, "collection.create", Permission.MANAGE_COLLECTIONS, name) as record:
             space = self._models.default(kind) if model is None else self._models.space(kind, model)
-            if self._models.calibration(space) is None:
+            if kind is Kind.FACE and self._models.calibration(space) is None:
                 raise ModelNotAvailable(f"the model {space.model!r} has no calibration: re-index a collection to it")
             collection = Collection(
                 id=secrets.token_hex(16),
@@ -79,7 +79,7 @@ class Register:
                 created_at=datetime.datetime.now(datetime.UTC).timestamp(),
             )
             self._records.create_collection(collection, record.commit())
-        return CollectionInfo(collection, 0, 0, "model")
+        return CollectionInfo(collection, 0, 0, self._shipped(collection))
 
     def collections(self, caller: Caller) -> list[CollectionInfo]:
         """Those that the caller may read."""
@@ -127,7 +127,11 @@ class Register:
     def _info(self, collection: Collection) -> CollectionInfo:
         subjects, samples = self._records.count(collection)
         own = self._records.calibration(collection) is not None
-        return CollectionInfo(collection, subjects, samples, "collection" if own else "model")
+        return CollectionInfo(collection, subjects, samples, "collection" if own else self._shipped(collection))
+
+    def _shipped(self, collection: Collection) -> str:
+        known = collection.kind is Kind.FACE or self._models.calibration(collection.space) is not None
+        return "model" if known else "none"
 
     # ------------------------------------------------------------------------------------------- subjects
 
@@ -188,7 +192,10 @@ class Register:
             self._rosters.catch_up()
 
     def crop(self, caller: Caller, collection: str, id: str, sample_id: str) -> bytes:
-        """The kept aligned face as JPEG. Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""
+        """What was kept as JPEG: the aligned face, or the picture made smaller.
+
+        Raises: CollectionNotFound, SubjectNotFound, SampleNotFound.
+        """
         with self._on_record(caller, "sample.crop", Permission.READ_CROPS, collection, id):
             where = self._records.collection(collection)
             return self._records.picture(where, self._records.subject(where, id), sample_id, Keep.CROP)

@@ -16,10 +16,19 @@ import numpy as np
 
 from lookalike import generations
 from lookalike.answers import Caller
-from lookalike.domain import AuditEntry, Collection, Embeddings, Generation, GenerationState, Permission, TrialMode
+from lookalike.domain import (
+    AuditEntry,
+    Collection,
+    Embeddings,
+    Generation,
+    GenerationState,
+    Kind,
+    Permission,
+    TrialMode,
+)
 from lookalike.errors import Conflict, InvalidInput, NoSuchGeneration, NotCalibratable
 from lookalike.fusion import fuse
-from lookalike.live import Answering, Live
+from lookalike.live import Answering, Live, base_calibration
 from lookalike.on_record import Operation, on_record
 from lookalike.paired import Paired
 from lookalike.ports import AuditLog, Models, Records
@@ -272,13 +281,13 @@ class Reindexer:
         shipped = self._models.calibration(view.space)
         if shipped is not None and self._records.calibration(where) is None:
             return
-        base = shipped or self._models.calibration(self._models.default(view.kind))
-        if base is None or (shipped is not None and len(roster) < MIN_SUBJECTS):
+        base = shipped or base_calibration(self._models, view)
+        if base is None or ((shipped is not None or view.kind is Kind.IMAGE) and len(roster) < MIN_SUBJECTS):
             return
         try:
-            learned = recalibrate(base, *roster.all_templates())
+            learned = recalibrate(base, *roster.all_templates(), fusion=roster.fusion)
         except NotCalibratable:
-            if shipped is None:
+            if shipped is None and view.kind is Kind.FACE:
                 raise
             return
         entry = replace(record.entry(), action="collection.calibrate", details={"subjects": learned.subjects})
@@ -366,12 +375,12 @@ def known_by(roster: Roster, threshold: float, subjects: int = JUDGED_SUBJECTS) 
     found = {}
     for numbers in roster.several(subjects):
         vectors = roster.index.vectors(numbers)
-        found[numbers[0]] = fuse(vectors[0], vectors[1:]) >= threshold
+        found[numbers[0]] = fuse(vectors[0], vectors[1:], roster.fusion) >= threshold
     return found
 
 
 def _threshold(answering: Answering, fpir: float) -> float:
-    return answering.calibration.threshold(fpir, len(answering.roster)).similarity
+    return answering.threshold(fpir).similarity
 
 
 def _unfinished(collection: Collection) -> Generation:

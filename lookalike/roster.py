@@ -28,7 +28,7 @@ from lookalike.domain import (
     Space,
     Subject,
 )
-from lookalike.fusion import fuse
+from lookalike.fusion import FUSIONS, Fusion, fuse
 from lookalike.ports import Neighbour, Records, Snapshots, VectorIndex
 
 SNAPSHOT_MAGIC = b"LKROSTER1"
@@ -60,6 +60,7 @@ class Roster:
         self.seq = 0
         self.unsaved = 0
         self.calibration_stale = True
+        self.fusion = FUSIONS[collection.kind]
         self._records = records
         self._owner: dict[int, str] = {}
         self._numbers: dict[str, tuple[int, ...]] = {}
@@ -108,6 +109,13 @@ class Roster:
             k = min(total, 4 * k)
         return [[] for _ in range(len(queries))]
 
+    def nearest(self, queries: Embeddings, k: int, allowed: Labels | None = None) -> list[Ranked]:
+        """The k samples nearest to one query (1, D), several of a subject among them, each with its own similarity."""
+        k = min(k, len(self.index) if allowed is None else len(allowed))
+        hits = self.index.search(queries, k, allowed)[0] if k else []
+        owners = [(self._owner.get(hit.label), hit) for hit in hits]
+        return [Ranked(owner, hit.label, hit.similarity) for owner, hit in owners if owner is not None]
+
     def similarity(self, query: Floats, subject_key: str) -> tuple[float, int] | None:
         """A subject's fused similarity to a query (D,) and its nearest sample; None where it has no sample."""
         numbers = self._numbers.get(subject_key, ())
@@ -118,7 +126,7 @@ class Roster:
         except KeyError:  # erased in between
             return None
         nearest = numbers[int(np.argmax(vectors @ query))]
-        return fuse(query, vectors), nearest
+        return fuse(query, vectors, self.fusion), nearest
 
     def labels_with(self, metadata: Mapping[str, str]) -> tuple[Labels, int] | None:
         """Labels of the subjects whose metadata holds all these pairs, and how many subjects; None for no filter."""
@@ -146,7 +154,7 @@ class Roster:
         ranked = []
         for key, hit in nearest.items():
             score: float | None = hit.similarity
-            if len(self._numbers.get(key, ())) > 1:
+            if self.fusion is Fusion.CENTROID and len(self._numbers.get(key, ())) > 1:
                 fused = self.similarity(query, key)
                 score = fused[0] if fused is not None else None
             if score is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from lookalike.calibration import Calibration
 from lookalike.domain import Floats
 from lookalike.errors import NotCalibratable
-from lookalike.fusion import templates
+from lookalike.fusion import Fusion, scored_by, similarities
 from lookalike.impostors import (
     GRID,
     HIGHEST,
@@ -82,7 +82,14 @@ def learn(
     return Calibration(sizes, levels, float(GRID[end]), "model", dict(provenance or {}) | facts)
 
 
-def recalibrate(model: Calibration, vectors: Floats, owners: Sequence[str], *, seed: int = 1) -> Recalibration:
+def recalibrate(
+    model: Calibration,
+    vectors: Floats,
+    owners: Sequence[str],
+    *,
+    fusion: Fusion = Fusion.CENTROID,
+    seed: int = 1,
+) -> Recalibration:
     """Lay a model's calibration over a collection's own non-matching pairs. vectors: (N, D) of N owners, all enrolled.
 
     The few pairs of a small gallery cannot show rare alarms, but they show where its scores lie: similarities are
@@ -90,10 +97,10 @@ def recalibrate(model: Calibration, vectors: Floats, owners: Sequence[str], *, s
     altogether. The shape of the tail and the growth with the gallery stay the model's.
     Raises: NotCalibratable with fewer than MIN_SUBJECTS subjects, or when their scores have no spread.
     """
-    enrolled, names = templates(vectors, owners)
+    names = list(dict.fromkeys(owners))
     if len(names) < MIN_SUBJECTS:
         raise NotCalibratable(f"{len(names)} subjects are enrolled and {MIN_SUBJECTS} are needed to learn from")
-    impostors = count(_own_rows(enrolled, names, vectors, owners, seed))
+    impostors = count(_own_rows(vectors, owners, names, fusion, seed))
     pairs = impostors.pairs
     even = np.full(impostors.people, 1 / impostors.people)
     rough = _moved(model.levels[0], *_overlay(model, _shares(impostors, even), _BULK))
@@ -141,7 +148,7 @@ def _overlay(model: Calibration, shares: Numbers, at: Sequence[float]) -> tuple[
     ours = np.interp(wanted, -level(shares), GRID)
     stretch, move = np.polyfit(theirs, ours, 1)
     if not _CREDIBLE_STRETCH[0] <= stretch <= _CREDIBLE_STRETCH[1]:
-        raise NotCalibratable("the enrolled faces score as no model's do: are they all of one person?")
+        raise NotCalibratable("the enrolled score as no model's do: are they all the same?")
     return float(stretch), float(move)
 
 
@@ -162,19 +169,18 @@ def _shares(impostors: Impostors, weights: Numbers) -> Numbers:
 
 
 def _own_rows(
-    enrolled: Floats, names: Sequence[str], vectors: Floats, owners: Sequence[str], seed: int
+    vectors: Floats, owners: Sequence[str], names: Sequence[str], fusion: Fusion, seed: int
 ) -> Iterator[tuple[int, Floats]]:
-    """A sample of each subject against the others' templates; some of both, drawn by chance, where there are many."""
+    """A sample of each subject against the other subjects; some of both, drawn by chance, where there are many."""
     rng = np.random.default_rng(seed)
     row_of = {name: row for row, name in enumerate(names)}
     sample = np.empty(len(names), np.int64)
     order = rng.permutation(len(owners))
     sample[[row_of[owners[i]] for i in order]] = order
     chosen = rng.permutation(len(names))
-    gallery = chosen[:MAX_TEMPLATES]
-    against = enrolled[gallery]
+    rows, starts = scored_by(vectors, owners, [names[subject] for subject in chosen[:MAX_TEMPLATES]], fusion)
     for person, subject in enumerate(chosen[:MAX_PROBES]):
-        yield person, np.delete(against @ vectors[sample[subject]], person)
+        yield person, np.delete(similarities(vectors[sample[subject]], rows, starts), person)
 
 
 # ---------------------------------------------------------------------------------------------- tables

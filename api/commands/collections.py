@@ -37,6 +37,7 @@ class KindChoice(StrEnum):
 def create(
     name: Name,
     kind: Annotated[KindChoice, typer.Option(help="What it holds.")] = KindChoice.face,
+    model: Annotated[str | None, typer.Option(help="Its model; `lookalike models list` names them.")] = None,
     keep: Annotated[KeepChoice, typer.Option(help="What to keep, sealed, of a picture.")] = KeepChoice.crop,
     target_fpir: Annotated[float, typer.Option(help="Share of strangers that may be taken for someone.")] = 0.01,
     retention_days: Annotated[int | None, typer.Option(help="Erase subjects after so many days.")] = None,
@@ -45,12 +46,18 @@ def create(
     """Create a collection."""
     with open_client() as client:
         made = client.create_collection(
-            name, kind=kind.value, keep=keep.value, target_fpir=target_fpir, retention_days=retention_days
+            name,
+            kind=kind.value,
+            keep=keep.value,
+            target_fpir=target_fpir,
+            retention_days=retention_days,
+            model=model,
         )
     if as_json:
         print_json(made)
     else:
-        print(f"created {made['name']}: enrol people with `lookalike enrol {made['name']} FOLDER`")
+        what = "people" if kind is KindChoice.face else "things"
+        print(f"created {made['name']}: enrol {what} with `lookalike enrol {made['name']} FOLDER`")
 
 
 @app.command("list")

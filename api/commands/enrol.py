@@ -1,4 +1,4 @@
-"""`lookalike enrol`: many people at once, from folders or a manifest."""
+"""`lookalike enrol`: many people or things at once, from folders or a manifest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def enrol(
     threads: Annotated[int, typer.Option(min=1, max=32, help="Pictures sent at a time.")] = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """Enrol people: a folder per subject, or a CSV with the columns path, subject and any metadata.
+    """Enrol people or things: a folder per subject, or a CSV with the columns path, subject and any metadata.
 
     Run it again after an interruption: what is enrolled already is left as it is.
     """

@@ -42,7 +42,7 @@ def identify(
             items.append(item)
             failed += not ok
             if ok and annotate is not None:
-                item["annotated"] = str(_annotate(image, item, annotate, several=len(images) > 1))
+                item["annotated"] = str(draw(image, item, annotate, "identified", several=len(images) > 1))
     if as_json:
         print_json({"items": items})
     else:
@@ -72,13 +72,14 @@ PICTURE_PROBLEMS = frozenset(
 )
 
 
-def _annotate(image: Path, answer: dict[str, object], out: Path, *, several: bool) -> Path:
+def draw(image: Path, answer: dict[str, object], out: Path, how: str, *, several: bool) -> Path:
+    """Write the picture with the answer drawn on it. how: what a file of its own is called after. Returns where."""
     from typing import cast
 
     from api.annotate import annotate
 
     folder = several or out.is_dir() or not out.suffix
-    target = out / f"{image.stem}-identified.png" if folder else out
+    target = out / f"{image.stem}-{how}.png" if folder else out
     target.parent.mkdir(parents=True, exist_ok=True)
     annotate(image.read_bytes(), cast("IdentificationJson", answer)).save(target)
     return target
@@ -96,7 +97,7 @@ def _print_identified(items: Sequence[dict[str, object]]) -> None:
             if not face["candidates"]:
                 rows.append((item["image"], number, "unknown", None, None))
             rows += [
-                (item["image"], number, found["subject"], found["similarity"], f"{found['fpir']:.2g}")
+                (item["image"], number, found["subject"], found["similarity"], _rate(found["fpir"]))
                 for found in face["candidates"]
             ]
     print_table(("image", "face", "subject", "similarity", "fpir"), rows)
@@ -109,6 +110,10 @@ def _print_identified(items: Sequence[dict[str, object]]) -> None:
         print(f"threshold {bar['similarity']:.3f} ({bar['source']}) for a gallery of {bar.get('gallery_size')}")
 
 
+def _rate(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2g}"
+
+
 def verify(
     collection: Collection,
     subject: Subject,
@@ -116,7 +121,7 @@ def verify(
     threshold: ThresholdOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether a picture shows this subject. Either answer is exit code 0."""
+    """Say whether a picture shows this subject, a person or a thing. Either answer is exit code 0."""
     with open_client() as client:
         answer = client.verify(collection, subject, image, threshold=threshold)
     _print_verified(answer, as_json)
@@ -136,7 +141,7 @@ def _print_verified(answer: VerificationJson, as_json: bool) -> None:
     bar = answer["threshold"]
     print(
         f"{'match' if answer['match'] else 'no match'}: similarity {answer['similarity']:.3f}, "
-        f"threshold {bar['similarity']:.3f} ({bar['source']}), false match rate {answer['fmr']:.2g}"
+        f"threshold {bar['similarity']:.3f} ({bar['source']}), false match rate {_rate(answer['fmr'])}"
     )
 
 

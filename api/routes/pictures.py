@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Expected, read_parts
+from api.bodies import Expected, json_value, read_parts, validated
 from api.edge import CallerDep, Edge, EdgeDep, MetadataDep, Needs, problems, read, takes_pictures
-from api.schemas import ComparisonOut, DetectionOut, FaceOut, IdentificationOut, VerificationOut
+from api.schemas import BoxIn, ComparisonOut, DetectionOut, FaceOut, IdentificationOut, VerificationOut
 from lookalike import inputs
-from lookalike.domain import Permission
-from lookalike.errors import InvalidInput, ModelNotAvailable
+from lookalike.domain import Box, Permission
+from lookalike.errors import InvalidInput
 
 router = APIRouter(prefix="/v1", tags=["pictures"])
 
@@ -21,6 +21,7 @@ _PICTURE_PROBLEMS = problems(408, 413, 415)
 _PROBLEMS = problems(404, 408, 409, 413, 415)
 
 _IDENTIFY = Depends(Needs(Permission.IDENTIFY, lambda s, who, p: s.gallery.identify(who, p["collection"], b"")))
+_SEARCH = Depends(Needs(Permission.IDENTIFY, lambda s, who, p: s.gallery.search(who, p["collection"], b"")))
 _VERIFY = Depends(
     Needs(Permission.IDENTIFY, lambda s, who, p: s.gallery.verify(who, p["collection"], p["subject"], b""))
 )
@@ -74,11 +75,52 @@ async def identify(
     response_model=IdentificationOut,
     responses=_PROBLEMS,
     openapi_extra=takes_pictures("image", texts={"box": "JSON {x, y, width, height}: search this part only"}),
-    dependencies=[_IDENTIFY],
+    dependencies=[_SEARCH],
 )
-async def search(collection: str) -> Response:
-    """Search a collection of `kind: image`; no model for images is installed in this version."""
-    raise ModelNotAvailable("no model for images is installed; to search faces, use identify")
+async def search(
+    collection: str,
+    request: Request,
+    edge: EdgeDep,
+    caller: CallerDep,
+    metadata: MetadataDep,
+    limit: Annotated[int, Query(ge=1, le=100, description="Candidates")] = 5,
+    threshold: ThresholdQuery = None,
+    fpir: Annotated[float | None, Query(description="The false-alarm rate to aim at")] = None,
+    near_duplicates: Annotated[
+        bool, Query(description="Only the same picture, encoded or cropped differently")
+    ] = False,
+) -> Response:
+    """What is in the picture, in a collection of `kind: image`: the one "face" is what was searched."""
+    _check(threshold, fpir, "fpir")
+    parts = await read_parts(request, Expected({"image": 1}, ("box",)), edge.services.settings.max_image_bytes)
+    image, box = bytes(parts.named("image")[0].data), _box(parts.text("box"))
+    return await read(
+        edge,
+        lambda: IdentificationOut.of(
+            edge.services.gallery.search(
+                caller,
+                collection,
+                image,
+                box=box,
+                limit=limit,
+                threshold=threshold,
+                fpir=fpir,
+                metadata=metadata,
+                near_duplicates=near_duplicates,
+            ),
+            caller.request_id,
+        ),
+    )
+
+
+def _box(text: bytes | None) -> Box | None:
+    """Raises: InvalidInput unless it is JSON with just these four numbers."""
+    if text is None:
+        return None
+    try:
+        return validated(json_value(text), BoxIn).value()
+    except InvalidInput as error:
+        raise InvalidInput('box: JSON is allowed, such as {"x": 0, "y": 0, "width": 100, "height": 80}') from error
 
 
 @router.post(
@@ -97,7 +139,7 @@ async def verify(
     threshold: ThresholdQuery = None,
     fmr: Annotated[float | None, Query(description="The false match rate to aim at")] = None,
 ) -> Response:
-    """Whether the picture's largest face is this subject."""
+    """Whether the picture's largest face, or in a collection of pictures the picture, is this subject."""
     _check(threshold, fmr, "fmr")
     (image,) = await _pictures(request, edge, "image")
     return await read(

@@ -166,11 +166,12 @@ async def models(edge: EdgeDep, caller: CallerDep) -> Response:
     """The models that a collection can be given."""
     if not caller.principal.may_anywhere(Permission.READ):
         raise PermissionDenied("this needs the permission 'read', which the credential lacks")
-    names = edge.services.models.names(Kind.FACE)
-    return await read(
-        edge,
-        lambda: ModelList(items=[ModelOut(name=name, kind=Kind.FACE, default=not i) for i, name in enumerate(names)]),
-    )
+    found = [
+        ModelOut(name=name, kind=kind, default=not i)
+        for kind in Kind
+        for i, name in enumerate(edge.services.models.names(kind))
+    ]
+    return await read(edge, lambda: ModelList(items=found))
 
 
 async def _changed(

@@ -122,7 +122,7 @@ async def erase_subject(collection: str, subject: str, request: Request, edge: E
     dependencies=[_ENROL],
 )
 async def enrol(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
-    """Enrol the largest face of each picture; the subject is created if it is new."""
+    """Enrol the largest face of each picture, or in a collection of pictures the picture, for a subject old or new."""
     settings = edge.services.settings
     parts = await read_parts(request, Expected({"images": settings.max_images}), settings.max_image_bytes)
     pictures = [Picture(part.filename, bytes(part.data)) for part in parts.named("images")]

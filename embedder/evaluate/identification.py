@@ -8,16 +8,22 @@ scores no higher than the threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.evaluate.intervals import (
+    RESAMPLES,
+    Estimate,
+    Numbers,
+    draw_weights,
+    rate_estimate,
+    weighted_means,
+)
 from lookalike.domain import Floats, Labels
 from lookalike.fusion import templates as fused_templates
 
-Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
@@ -36,15 +42,6 @@ class OpenSet:
     stranger_person: Labels
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A rate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def open_set(probes: Floats, templates: Floats, person: Labels, gallery: Labels, strangers: Labels) -> OpenSet:
     """Search a gallery. probes, templates: (N, D); person: (N,); gallery: rows enrolled; strangers: rows that search.
 
@@ -53,8 +50,7 @@ def open_set(probes: Floats, templates: Floats, person: Labels, gallery: Labels,
     names = [str(who) for who in person[gallery]]
     enrolled, owners = fused_templates(templates[gallery], names)
     owner = np.array(owners, np.int64)
-    rest = np.setdiff1d(np.arange(len(person)), gallery)
-    mated = rest[np.isin(person[rest], owner)]
+    mated = mated_rows(person, gallery)
     best, who = _best(probes[mated], enrolled)
     stranger_best, _ = _best(probes[strangers], enrolled)
     return OpenSet(len(owner), best, owner[who] == person[mated], person[mated], stranger_best, person[strangers])
@@ -79,6 +75,12 @@ def split_people(person: Labels, seed: int = 1, samples: int = 1) -> tuple[Label
     return np.flatnonzero(enrolled), np.flatnonzero(single[inverse])
 
 
+def mated_rows(person: Labels, gallery: Labels) -> Labels:
+    """The rows that search for somebody enrolled: their people's, but for those in the gallery."""
+    rest = np.setdiff1d(np.arange(len(person)), gallery)
+    return rest[np.isin(person[rest], person[gallery])]
+
+
 def rank_one(searches: OpenSet) -> float:
     """The share of mated searches whose best subject is the right one."""
     return float(searches.mated_right.mean())
@@ -96,57 +98,37 @@ def fnir_at(searches: OpenSet, fpir: float) -> float:
     return 1.0 - float((searches.mated_right & (searches.mated_best > bar)).mean())
 
 
-def fnir_estimate(searches: OpenSet, fpir: float, resamples: int = 300, seed: int = 1) -> Estimate:
-    """FNIR with an interval from resampling people, enrolled and strangers, the threshold found anew each time.
+def fnir_figures(searches: OpenSet, fpir: float, weights: Numbers) -> Numbers:
+    """FNIR and its resamples, the threshold found anew in each. weights: (1 + B, people) -> (1 + B,).
 
-    Where nobody was missed resampling shows nothing: then the upper bound is exact, for so many people.
+    Who is enrolled stays as it is: only whose searches count, and how often, is resampled.
     """
-    rng = np.random.default_rng(seed)
-    mated, strangers = _rows_by_person(searches.mated_person), _rows_by_person(searches.stranger_person)
-    found = []
-    for _ in range(resamples):
-        m, s = _drawn(mated, rng), _drawn(strangers, rng)
-        bar = threshold_at(searches.stranger_best[s], fpir)
-        found.append(1.0 - float((searches.mated_right[m] & (searches.mated_best[m] > bar)).mean()))
-    low, high = np.quantile(found, [0.025, 0.975])
-    value = fnir_at(searches, fpir)
-    return Estimate(value, float(low), float(high) if value > 0 else exact_interval(0, len(mated))[1])
+    by_score = np.argsort(-searches.stranger_best, kind="stable")
+    alarms = np.cumsum(weights[:, searches.stranger_person[by_score]], axis=1)
+    beyond = alarms > fpir * alarms[:, -1:] + 1e-9
+    bars = np.where(beyond.any(axis=1), searches.stranger_best[by_score][beyond.argmax(axis=1)], -1.0)
+    score, who = searches.mated_best[searches.mated_right], searches.mated_person[searches.mated_right]
+    order = np.argsort(-score, kind="stable")
+    kept = np.cumsum(weights[:, who[order]], axis=1)
+    kept = np.concatenate([np.zeros((len(weights), 1)), kept], axis=1)
+    above = np.searchsorted(-score[order], -bars, side="left")
+    mated = weights @ np.bincount(searches.mated_person, minlength=weights.shape[1])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1.0 - kept[np.arange(len(weights)), above] / mated, np.float64)
 
 
-def exact_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of Clopper and Pearson (Biometrika 1934) for a share of hits, by bisection."""
-    doubt = (1 - confidence) / 2
-    low = 0.0 if hits == 0 else _bisect(lambda p: 1 - _at_most(hits - 1, trials, p) - doubt)
-    high = 1.0 if hits == trials else _bisect(lambda p: doubt - _at_most(hits, trials, p))
-    return low, high
+def fnir_estimate(searches: OpenSet, fpir: float, resamples: int = RESAMPLES, seed: int = 1) -> Estimate:
+    """FNIR with an interval from resampling people, enrolled and strangers."""
+    people, number = np.unique(np.concatenate([searches.mated_person, searches.stranger_person]), return_inverse=True)
+    mated = len(searches.mated_person)
+    numbered = replace(searches, mated_person=number[:mated], stranger_person=number[mated:])
+    figures = fnir_figures(numbered, fpir, draw_weights(len(people), resamples, seed))
+    return rate_estimate(figures, len(np.unique(searches.mated_person)))
 
 
-def _bisect(rising: Callable[[float], float]) -> float:
-    """Where a rising function of 0..1 changes its sign."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
-    return (low + high) / 2
-
-
-def _at_most(hits: int, trials: int, chance: float) -> float:
-    """The chance of no more hits than this: the binomial distribution, summed in logarithms."""
-    if chance <= 0 or chance >= 1:
-        return 1.0 if chance <= 0 else float(hits >= trials)
-    return min(
-        1.0,
-        math.fsum(
-            math.exp(
-                math.lgamma(trials + 1)
-                - math.lgamma(k + 1)
-                - math.lgamma(trials - k + 1)
-                + k * math.log(chance)
-                + (trials - k) * math.log1p(-chance)
-            )
-            for k in range(hits + 1)
-        ),
-    )
+def rank_one_figures(searches: OpenSet, weights: Numbers) -> Numbers:
+    """Rank-1 and its resamples. weights: (1 + B, people) -> (1 + B,)."""
+    return weighted_means(searches.mated_right.astype(np.float64), searches.mated_person, weights)
 
 
 def _best(queries: Floats, gallery: Floats) -> tuple[Numbers, Labels]:
@@ -156,12 +138,3 @@ def _best(queries: Floats, gallery: Floats) -> tuple[Numbers, Labels]:
         who.append(block.argmax(axis=1))
         scores.append(block.max(axis=1).astype(np.float64))
     return np.concatenate(scores), np.concatenate(who)
-
-
-def _rows_by_person(person: Labels) -> list[Labels]:
-    order = np.argsort(person, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(person[order])) + 1)
-
-
-def _drawn(groups: list[Labels], rng: np.random.Generator) -> Labels:
-    return np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.evaluate.intervals import Numbers
 from lookalike.domain import Floats, Labels
-
-Numbers = NDArray[np.float64]
 
 BIN = 1e-4
 _BINS = round(2 / BIN) + 1
@@ -32,13 +31,38 @@ class Accuracy:
 
 def accuracy_by_folds(scores: Numbers, same: NDArray[np.bool_], folds: Labels) -> Accuracy:
     """Each fold judged by the threshold that is best on the others. scores, same, folds: (P,)."""
-    shares = []
-    for fold in np.unique(folds):
-        test = folds == fold
-        bar = best_threshold(scores[~test], same[~test])
-        shares.append(float(((scores[test] >= bar) == same[test]).mean()))
+    right = judged_rightly(scores, same, folds)
+    shares = [float(right[folds == fold].mean()) for fold in np.unique(folds)]
     error = float(np.std(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
     return Accuracy(float(np.mean(shares)), error, tuple(shares))
+
+
+def judged_rightly(scores: Numbers, same: NDArray[np.bool_], folds: Labels) -> NDArray[np.bool_]:
+    """(P,): whether the threshold that is best on the other folds calls the pair what it is."""
+    right = np.zeros(len(scores), bool)
+    for fold in np.unique(folds):
+        test = folds == fold
+        right[test] = (scores[test] >= best_threshold(scores[~test], same[~test])) == same[test]
+    return right
+
+
+def accuracy_figures(scores: Numbers, pairs: DrawnPairs, person: Labels, weights: Numbers) -> Numbers:
+    """Accuracy by folds and its resamples of people, thresholds held. scores: (P,) of the pairs -> (1 + B,).
+
+    Pairs of one person and of two keep their shares, which would otherwise change by chance. weights: (1 + B, people).
+    """
+    right = judged_rightly(scores, pairs.same, pairs.fold)
+    first, second = person[pairs.first], person[pairs.second]
+    by_kind = []
+    for same in (True, False):
+        of_kind = pairs.same == same
+        weight = weights[:, first[of_kind]] * (1.0 if same else weights[:, second[of_kind]])
+        with np.errstate(invalid="ignore"):
+            by_kind.append((weight @ right[of_kind]) / weight.sum(axis=1))
+    share = float(pairs.same.mean())
+    figures = share * by_kind[0] + (1 - share) * by_kind[1]
+    mean = accuracy_by_folds(scores, pairs.same, pairs.fold).mean
+    return np.asarray(np.clip(figures - figures[0] + mean, 0.0, 1.0), np.float64)
 
 
 def best_threshold(scores: Numbers, same: NDArray[np.bool_]) -> float:

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -37,3 +38,15 @@ def png_claiming(width: int, height: int) -> bytes:
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     body = png_chunk(b"IDAT", zlib.compress(bytes(1000)))
     return b"\x89PNG\r\n\x1a\n" + header + body + png_chunk(b"IEND", b"")
+
+
+def scene(seed: int, width: int = 320, height: int = 240) -> Pixels:
+    """A picture of its own for each seed: coloured ellipses and bars on a sky of smooth noise."""
+    rng = np.random.default_rng(seed)
+    picture = cv2.resize(rng.integers(60, 200, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(14):
+        centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
+        axes = (int(rng.integers(width // 40 + 1, width // 5)), int(rng.integers(height // 30 + 1, height // 5)))
+        colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+        cv2.ellipse(picture, centre, axes, float(rng.integers(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+    return np.asarray(picture, np.uint8)

@@ -35,6 +35,28 @@ def channel_means(dimension: int = 8, *, extra_input: bool = False) -> onnx.Mode
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def projection(dimension: int = 128, seed: int = 1) -> onnx.ModelProto:
+    """(N, 3, 32, 32) → (N, dimension): each pixel counts where it stands, so a mirrored picture is another one."""
+    weights = np.random.default_rng(seed).standard_normal((dimension, 3, 32, 32)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["pixels", "weights"], ["map"]), helper.make_node("Flatten", ["map"], ["vector"])],
+        "projection",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["N", dimension])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write_image_model(folder: Path, seed: int = 1) -> str:
+    """Writes a real, if simple, model for pictures. Returns its name for the settings: onnx:MANIFEST."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = projection(seed=seed).SerializeToString()
+    mean, scale = [127.0] * 3, [1 / 128] * 3
+    path = write_manifest(folder, model, name=f"projection{seed}", kind="image", dimension=128, mean=mean, scale=scale)
+    return f"onnx:{path}"
+
+
 def write_manifest(folder: Path, model: bytes, **changes: object) -> Path:
     (folder / "means.onnx").write_bytes(model)
     entries = {

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.factory import build_face_embedder
+from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits, encode_jpeg
 from lookalike.errors import BadModel, BadSettings, ImageTooLarge, ModelNotAvailable
 from tests.embedder.pictures import encoded, gradient
-from tests.embedder.small_models import channel_means, write_manifest
+from tests.embedder.small_models import channel_means, write_image_model, write_manifest
 
 MEANS = channel_means().SerializeToString()
 
@@ -79,6 +79,29 @@ def test_an_onnx_file_that_breaks_its_manifest_is_refused(
 ) -> None:
     with pytest.raises(BadModel, match=why):
         build_face_embedder(model_cache, embedder=f"onnx:{write_manifest(tmp_path, MEANS, **changes)}")
+
+
+def test_a_model_for_pictures_sees_the_whole_picture_with_its_aspect_ratio(tmp_path: Path, model_cache: Path) -> None:
+    path = write_manifest(tmp_path, MEANS, kind="image", mean=[0, 0, 0])
+    encoder = build_image_embedder(model_cache, f"onnx:{path}")
+    wide = np.full((32, 64, 3), (200, 100, 50), np.uint8)
+    (found,) = encoder.encode(encoded(wide, "PNG"))
+    half = np.array([100, 50, 25])  # the other half of the square is padding, which this mean makes black
+    raw = half @ np.arange(24).reshape(3, 8)
+    assert np.allclose(found.vector, raw / np.linalg.norm(raw), atol=0.01)
+    assert "letterbox=32" in encoder.space.preprocessing
+
+
+def test_a_model_of_one_kind_is_refused_for_the_other(tmp_path: Path, model_cache: Path) -> None:
+    with pytest.raises(BadModel, match="of the kind 'image', not 'face'"):
+        build_face_embedder(model_cache, embedder=write_image_model(tmp_path / "pictures"))
+    with pytest.raises(BadModel, match="of the kind 'face', not 'image'"):
+        build_image_embedder(model_cache, f"onnx:{write_manifest(tmp_path, MEANS)}")
+
+
+def test_an_unknown_model_for_pictures_is_answered_with_the_known_ones(model_cache: Path) -> None:
+    with pytest.raises(ModelNotAvailable, match="'sface' is unknown among those for pictures; one of onnx, timm"):
+        build_image_embedder(model_cache, "sface")
 
 
 def test_serving_loads_neither_torch_nor_the_package_of_the_models(model_cache: Path) -> None:

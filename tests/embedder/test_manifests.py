@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedder.manifests import read_manifest
+from lookalike.domain import Kind
 from lookalike.errors import BadModel
 from tests.embedder.small_models import channel_means, write_manifest
 
@@ -18,6 +19,11 @@ def test_a_complete_manifest_is_read(tmp_path: Path) -> None:
     assert manifest.name == "means"
     assert manifest.file == tmp_path / "means.onnx"
     assert manifest.mean == (1.0, 2.5, 3.0)
+    assert manifest.kind is Kind.FACE
+
+
+def test_a_manifest_says_that_it_is_for_pictures(tmp_path: Path) -> None:
+    assert read_manifest(write_manifest(tmp_path, MODEL, kind="image")).kind is Kind.IMAGE
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,7 @@ def test_a_complete_manifest_is_read(tmp_path: Path) -> None:
     [
         ("name", "../etc"),
         ("name", 3),
+        ("kind", "sound"),
         ("file", "../means.onnx"),
         ("file", "means.pkl"),
         ("file", None),

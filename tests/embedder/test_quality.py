@@ -11,8 +11,9 @@ import pytest
 
 from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import FaceEmbedder
-from embedder.quality import REASONS, judge, outside_share, turn
+from embedder.quality import REASONS, assess_picture, judge, outside_share, turn
 from lookalike.domain import Box, Landmarks, Pixels
+from tests.embedder.pictures import scene
 
 GOOD = {
     "eye_distance_px": 60.0,
@@ -110,3 +111,37 @@ def test_ordinary_photos_pass(encoder: FaceEmbedder, shared: Path) -> None:
     refused = [found[0].quality.reasons for found in faces if found and found[0].quality.reasons]
     assert len(faces) > 100
     assert len(refused) <= 0.05 * len(faces)
+
+
+def test_an_ordinary_picture_has_no_reason() -> None:
+    assert assess_picture(scene(1)).reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda picture: picture[:30], "too_small"),
+        (lambda picture: cv2.GaussianBlur(picture, (0, 0), 12), "blurred"),
+        (lambda picture: picture // 8, "too_dark"),
+        (lambda picture: 255 - (255 - picture) // 8, "too_bright"),
+    ],
+)
+def test_each_fault_of_a_picture_has_its_word(spoil: Callable[[Pixels], Pixels], reason: str) -> None:
+    assert reason in assess_picture(np.ascontiguousarray(spoil(scene(1)))).reasons
+
+
+def test_a_thing_on_a_white_ground_is_not_too_bright() -> None:
+    shown = np.full((240, 320, 3), 255, np.uint8)
+    shown[100:140, 140:180] = scene(2, 40, 40)
+    assert assess_picture(shown).reasons == ()
+
+
+def test_nothing_but_one_colour_is_not_enrolled() -> None:
+    assert assess_picture(np.full((240, 320, 3), 128, np.uint8)).reasons == ("blurred",)
+
+
+@pytest.mark.shared
+def test_photos_of_things_have_no_reason(shared: Path) -> None:
+    photos = sorted((shared / "items" / "train").glob("*/0[12].jpg"))
+    faults = [q.reasons for q in (assess_picture(decode_image(p.read_bytes(), ImageLimits())) for p in photos)]
+    assert len(faults) == 110 and not any(faults)

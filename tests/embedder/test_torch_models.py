@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import embedder.torch_models as torch_models
-from embedder.factory import build_face_embedder
+from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import FaceEmbedder
 from lookalike.errors import BadModel, ModelNotAvailable
-from tests.embedder.pictures import encoded, gradient
+from tests.embedder.pictures import encoded, gradient, scene
 
 
 @pytest.fixture
@@ -29,6 +29,27 @@ def test_without_the_extra_the_answer_is_what_to_install(model_cache: Path, monk
     for names in ({"detector": "mtcnn"}, {"embedder": "inception_resnet_v1:x"}, {"embedder": "timm:resnet18:x"}):
         with pytest.raises(ModelNotAvailable, match=r"lookalike\[train\]"):
             build_face_embedder(model_cache, **names)  # type: ignore[arg-type]
+    with pytest.raises(ModelNotAvailable, match=r"lookalike\[train\]"):
+        build_image_embedder(model_cache, "timm:resnet18:x")
+
+
+@pytest.mark.train
+def test_a_timm_backbone_embeds_whole_pictures(torch: object, model_cache: Path, tmp_path: Path) -> None:
+    import timm
+    import torch as t
+
+    network = timm.create_model("resnet10t", pretrained=False).eval()
+    weights = saved(tmp_path / "resnet.safetensors", network)
+    encoder = build_image_embedder(model_cache, f"timm:resnet10t:{weights}")
+    config = timm.data.resolve_data_config({}, model=network)
+    side = config["input_size"][-1]
+    square = scene(1, side, side)
+    (found,) = encoder.encode(encoded(square, "PNG"))
+    scaled = t.tensor((square / 255 - config["mean"]) / config["std"], dtype=t.float32).permute(2, 0, 1)[None]
+    with t.inference_mode():
+        features = network.forward_head(network.forward_features(scaled), pre_logits=True)[0].numpy()
+    assert np.allclose(found.vector, features / np.linalg.norm(features), atol=1e-3)
+    assert encoder.runtime == "torch f32"
 
 
 @pytest.mark.train

@@ -92,35 +92,62 @@ class ScriptedEncoder:
         return np.asarray(face_of(who, shot=shot) @ self._turn, np.float32)
 
 
+class ScriptedPictures(ScriptedEncoder):
+    """The port ImageEncoder for pictures made by `photo`: things in the place of people, the first one the picture."""
+
+    def encode(self, image, **options):
+        (whole, *_) = super().encode(image, **options)
+        return [EncodedFace(Face(whole.face.box, (), 1.0, whole.face.quality), whole.vector, whole.crop)]
+
+    def encode_part(self, image, box):
+        """The thing whose place in the picture the box's x says."""
+        script = json.loads(image)
+        return self.encode(json.dumps({**script, "who": script["who"][int(box.x) :]}).encode())[0]
+
+    def likeness(self, image, crops, box=None):
+        script = json.loads(image)
+        thing = script["who"][0 if box is None else int(box.x)]
+        return [1.0 if json.loads(crop) == [thing, script["shot"]] else 0.5 for crop in crops]
+
+
 class ScriptedModels:
-    """The port Models: "scripted", and "turned", whose vectors are the same turned about."""
+    """The port Models: "scripted", and "turned", whose vectors are the same turned about; of pictures two as well.
+
+    uncalibrated: names of models whose scores mean nothing yet.
+    """
 
     def __init__(self):
         turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIMENSION, DIMENSION)))[0].astype(np.float32)
         self.encoders = {"scripted": ScriptedEncoder(), "turned": ScriptedEncoder("turned", turn)}
+        self.pictures = {"things": ScriptedPictures("things"), "turned-things": ScriptedPictures("turned-things", turn)}
+        self.uncalibrated = set(self.pictures)
         scores = np.random.default_rng(1).standard_normal((120, 400)) / np.sqrt(DIMENSION)
         self._calibration = learn(enumerate(np.clip(scores, -1, 1).astype(np.float32)), resamples=20)
 
     def default(self, kind):
-        if kind is not Kind.FACE:
-            raise ModelNotAvailable("no model for images")
-        return self.encoders["scripted"].space
+        for encoder in self._of(kind).values():
+            return encoder.space
+        raise ModelNotAvailable("no model of this kind")
 
     def names(self, kind):
-        return list(self.encoders)
+        return list(self._of(kind))
 
     def space(self, kind, model):
-        if model not in self.encoders:
+        if model not in self._of(kind):
             raise ModelNotAvailable("no such model")
-        return self.encoders[model].space
+        return self._of(kind)[model].space
 
     def encoder(self, space):
-        if space.model not in self.encoders:
+        known = self.encoders | self.pictures
+        if space.model not in known:
             raise ModelNotAvailable("no such model")
-        return self.encoders[space.model]
+        return known[space.model]
 
     def calibration(self, space):
-        return self._calibration
+        return None if space.model in self.uncalibrated else self._calibration
+
+    def _of(self, kind):
+        return self.encoders if kind is Kind.FACE else self.pictures
 
 
 @dataclass

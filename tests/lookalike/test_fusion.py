@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.fusion import fuse, template, templates
+from lookalike.fusion import Fusion, fuse, scored_by, similarities, template, templates
 from tests.lookalike.strangers import another_picture, people
 
 
@@ -48,3 +48,21 @@ def test_samples_that_cancel_out_match_nobody() -> None:
 
     assert fuse(vector, np.stack([vector, -vector])) == 0.0
     assert not templates(np.stack([vector, -vector]), ["a", "a"])[0].any()
+
+
+def test_a_thing_scores_as_its_best_sample() -> None:
+    vectors, query = people(4, seed=7), people(1, seed=8)[0]
+
+    assert fuse(query, vectors, Fusion.BEST) == pytest.approx(max(float(query @ v) for v in vectors), abs=1e-6)
+
+
+@pytest.mark.parametrize("fusion", list(Fusion))
+def test_many_subjects_score_at_once_as_they_do_one_by_one(fusion: Fusion) -> None:
+    vectors, query = people(6, seed=9), people(1, seed=10)[0]
+    owners = ["b", "a", "b", "c", "a", "b"]
+    asked = ["c", "b"]
+
+    found = similarities(query, *scored_by(vectors, owners, asked, fusion))
+
+    own = {name: vectors[[i for i, owner in enumerate(owners) if owner == name]] for name in asked}
+    assert found == pytest.approx([fuse(query, own[name], fusion) for name in asked], abs=1e-6)

@@ -184,7 +184,8 @@ def test_a_collections_name_is_taken_once(gallery, admin, staff):
         gallery.create_collection(admin, staff)
 
 
-def test_a_collection_of_pictures_waits_for_a_model(gallery, admin):
+def test_a_collection_of_pictures_waits_for_a_model(house, gallery, admin):
+    house.models.pictures.clear()
     with pytest.raises(ModelNotAvailable):
         gallery.create_collection(admin, "shelf", kind=Kind.IMAGE)
 

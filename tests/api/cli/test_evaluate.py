@@ -46,7 +46,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "people" / "p0" / "x.jpg").write_text("broken")
     (tmp_path / "people" / "p1" / "y.jpg").write_text("nobody")
     monkeypatch.setenv("LOOKALIKE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(models, "load_face_encoder", lambda settings: TextEncoder())
+    monkeypatch.setattr(models, "load_face_encoder", lambda settings, name=None: TextEncoder())
     monkeypatch.chdir(tmp_path)
     return tmp_path / "people"
 
@@ -124,3 +124,30 @@ def test_what_is_no_protocol_is_refused_in_one_line(
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "(invalid_input)" in err
+
+
+def test_two_models_are_compared_and_the_verdict_is_printed(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(monkeypatch, str(people), "--against", "sface", "--margin", "0.02", "--out", "report")
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "text against sface" in printed
+    assert "text and sface are the same within ±2 points" in printed
+
+
+def test_whole_pictures_need_a_model_for_them(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, str(people), "--kind", "image") == 1
+    assert "model_not_available" in capsys.readouterr().err
+
+
+def test_a_wrong_cohorts_file_is_refused_in_one_line(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (people.parent / "cohorts.csv").write_text("name,age\n")
+
+    assert run(monkeypatch, str(people), "--cohorts", "cohorts.csv") == 1
+    assert "the cohorts file needs a header" in capsys.readouterr().err

@@ -4,16 +4,19 @@ import hashlib
 import json
 import re
 import sys
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embedder.evaluate.evaluation import evaluate
+from embedder.evaluate.evaluation import Wishes, evaluate
 from embedder.evaluate.protocol import Picture, read_protocol
 from embedder.evaluate.report import NO_PLOTS
 from embedder.evaluate.vectors import embed
 from embedder.pipeline import FaceEmbedder
+from lookalike.calibration import Calibration
 from lookalike.domain import Box, EncodedFace, Face, Quality, Space
 from lookalike.errors import InvalidInput, UnsupportedImage
 
@@ -140,6 +143,87 @@ def test_of_several_faces_the_largest_or_the_central_one_is_taken_as_asked(tmp_p
     assert central.probes[0] @ central.probes[1] > 0.99
     assert central.templates[0] @ central.templates[1] > 0.99
     assert largest.probes[0] @ largest.probes[1] < 0.8
+
+
+class Vague(TextEncoder):
+    """The same, but people are hard to tell apart, and it fails on one more picture."""
+
+    space = Space("vague", 64, "none")
+
+    def encode(self, image: bytes, **wishes: bool) -> list[EncodedFace]:
+        if image == b"p05 1":
+            return []
+        found = super().encode(image, **wishes)
+        return [replace(face, vector=self._blurred(face.vector, image)) for face in found]
+
+    def _blurred(self, vector: np.ndarray, image: bytes) -> np.ndarray:
+        raw = vector + 1.2 * self._direction(image[::-1])
+        return (raw / np.linalg.norm(raw)).astype(np.float32)
+
+
+def test_another_model_is_compared_on_the_pictures_that_both_can_read(people: Path, tmp_path: Path) -> None:
+    report = evaluate(people, TextEncoder(), tmp_path / "out", wishes=Wishes(against=("vague", Vague())))
+
+    (section,) = report.sections
+    document = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["sections"][0]
+    assert section.title == "text against vague"
+    assert "text is better than vague" in section.intro
+    assert "only one of them could read it: 1 of the pictures" in section.intro
+    assert document["comparison"]["pictures"] == 219
+    assert document["comparison"]["read_by_one_only"] == 1
+    assert section.rows[0].low > 0
+    assert (tmp_path / "out" / "against.png").stat().st_size > 1000
+
+
+def test_cohorts_have_their_rates_at_one_threshold_and_small_ones_a_warning(people: Path, tmp_path: Path) -> None:
+    cohorts = tmp_path / "cohorts.csv"
+    cohorts.write_text("person,<site>\n" + "".join(f"p{i:02d},{'east' if i % 5 else 'west'}\n" for i in range(99)))
+
+    report = evaluate(people, TextEncoder(), tmp_path / "out", wishes=Wishes(cohorts=cohorts))
+
+    rows = {(row.group, row.measure): row for row in report.sections[0].rows}
+    assert rows["<site>: east", "people"].value == 79
+    assert "WARNING" not in rows["<site>: east", "people"].note
+    assert rows["<site>: east", "FMR at the common threshold"].low > 0
+    assert "WARNING" in rows["<site>: west", "FNMR at the common threshold"].note
+    assert rows["<site>: largest ratio", "FMR, highest over lowest"].value is None
+    assert "1 of 220 pictures are of no cohort" in report.sections[0].intro
+    assert "&lt;site&gt;: east" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert (tmp_path / "out" / "cohorts-1.png").is_file()
+
+
+def test_the_calibrations_promises_are_tried(people: Path, tmp_path: Path) -> None:
+    calibration = Calibration.from_json((files("lookalike") / "calibrations" / "sface.json").read_text("utf-8"))
+
+    report = evaluate(people, TextEncoder(), tmp_path / "out", wishes=Wishes(calibration=calibration))
+
+    (section,) = report.sections
+    document = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["sections"][0]
+    assert {(each["size"], each["asked"]) for each in document["promises"]} == {(None, 0.01), (50, 0.1)}
+    assert [row.value for row in section.rows] == [each["observed"]["value"] for each in document["promises"]]
+    assert (tmp_path / "out" / "reliability.png").stat().st_size > 1000
+
+
+def test_whole_pictures_are_measured_by_search_among_classes(people: Path, tmp_path: Path) -> None:
+    report = evaluate(people, TextEncoder(), tmp_path / "out", kind="image", wishes=Wishes(against=("vague", Vague())))
+
+    rows = {(row.group, row.measure): row for row in report.rows}
+    assert rows["pictures", "classes"].value == 100
+    assert rows["search", "recall@1"].value > 0.95
+    assert rows["search", "mAP@R"].low < rows["search", "mAP@R"].value
+    assert rows["open set", "FNIR at FPIR 10 %"].value is not None
+    assert report.sections[0].rows[0].measure == "mAP@R: gain"
+    assert {path.name for path in report.files} >= {"recall.png", "det.png", "against.png"}
+
+
+def test_cohorts_of_things_are_refused_before_anything_is_embedded(people: Path, tmp_path: Path) -> None:
+    cohorts = tmp_path / "cohorts.csv"
+    cohorts.write_text("person,site\np00,a\np01,b\n")
+
+    with pytest.raises(InvalidInput, match="cohorts are of people"):
+        evaluate(people, TextEncoder(), tmp_path / "out", kind="image", wishes=Wishes(cohorts=cohorts))
+
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("texts", [["nobody", "broken"], ["p0 1", "p0 2"]])

@@ -7,7 +7,6 @@ import pytest
 
 from embedder.evaluate.identification import (
     OpenSet,
-    exact_interval,
     fnir_at,
     fnir_estimate,
     open_set,
@@ -15,6 +14,7 @@ from embedder.evaluate.identification import (
     split_people,
     threshold_at,
 )
+from embedder.evaluate.intervals import exact_interval
 
 
 def crowd(counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
