@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from api.calibrator import Calibrator
+from api.drift_look import DriftLook
 from api.follower import Follower
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
@@ -22,9 +23,11 @@ from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
+from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
+from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
@@ -33,6 +36,7 @@ from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.rbac import principal_for
 from security.sealed_jobs import SealedJobs
+from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
 from security.tls import server_context
@@ -54,6 +58,8 @@ class Services:
     jobs: JobRunner
     reindexer: Reindexer
     trials: Trials
+    drift: DriftWatch
+    drift_look: DriftLook
     rosters: Rosters
     models: InstalledModels
     runtime: str
@@ -88,9 +94,14 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
+        probe_days = SealedProbeDays(rows, keyring, audit)
+        probes = ProbeLog(probe_days if settings.drift_days else None)
+        drift = DriftWatch(records, audit, models, probe_days, probes, settings.drift_days)
+        drift_look = DriftLook(drift, probes)
+        stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials)
+        gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
         space = first_model.result()
         if live and models.names(Kind.IMAGE):
             models.default(Kind.IMAGE)  # a file that is missing or wrong ends the start, not the first search
@@ -112,6 +123,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
             stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
             jobs.start()
+            if settings.drift_days:
+                drift_look.start()
         else:
             rosters.trouble = None
         return Services(
@@ -123,6 +136,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             jobs=jobs,
             reindexer=reindexer,
             trials=trials,
+            drift=drift,
+            drift_look=drift_look,
             rosters=rosters,
             models=models,
             runtime=models.encoder(space).runtime,

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     standby_hours: float = Field(
         24.0, ge=0, description="how long after a re-index one can roll back to the generation before"
     )
+    drift_days: int = Field(
+        90, ge=0, le=3_650, description="days that the counts of what probes were like are kept; 0 counts nothing"
+    )
     workers: int = Field(
         0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
     )
