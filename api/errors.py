@@ -101,6 +101,7 @@ FAULTS: Mapping[str, Fault] = {
     "unsafe": Fault(500, "The service refuses to go on"),
     "bad_settings": Fault(500, "The service is set up wrongly"),
     "data_too_new": Fault(500, "The data folder is of a newer version"),
+    "bad_bundle": Fault(500, "A model bundle is damaged, or signed by nobody who is trusted"),
     "bad_model": Fault(500, "A model file is not the one that was pinned"),
     "error": Fault(500, "The service failed"),
     "internal_error": Fault(500, "The service failed"),

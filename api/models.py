@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from importlib.resources import files
 
+from api.bundles import PREFIX, load_bundle, shipped_names
 from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits
 from embedder.pipeline import FaceEmbedder
@@ -68,6 +70,9 @@ class InstalledModels:
 
     def calibration(self, space: Space) -> Calibration | None:
         if space.model not in self._calibrations:
+            with suppress(ModelNotAvailable):
+                self.encoder(space)  # a bundle brings its own
+        if space.model not in self._calibrations:
             self._calibrations[space.model] = shipped_calibration(space.model)
         return self._calibrations[space.model]
 
@@ -88,12 +93,19 @@ class InstalledModels:
                 loading = self._encoders[kind, name] = Future()
         if mine:
             try:
-                loading.set_result(LOADERS[kind](self._settings, name))
+                loading.set_result(self._made(kind, name))
             except BaseException as error:
                 with self._lock:
                     del self._encoders[kind, name]  # another try may find the file mended
                 loading.set_exception(error)
         return loading.result()
+
+    def _made(self, kind: Kind, name: str) -> FaceEncoder:
+        if not name.startswith(PREFIX):
+            return LOADERS[kind](self._settings, name)
+        encoder, calibration = load_bundle(self._settings, kind, name)
+        self._calibrations[encoder.space.model] = calibration
+        return encoder
 
 
 def shipped_calibration(model: str) -> Calibration | None:
@@ -110,7 +122,8 @@ def load_encoder(settings: Settings, kind: Kind, model: str | None = None) -> Fa
     names = _names_of(settings)[kind]
     if model is None and not names:
         raise ModelNotAvailable(_NONE_AT_HAND[kind])
-    return LOADERS[kind](settings, model or names[0])
+    name = model or names[0]
+    return load_bundle(settings, kind, name)[0] if name.startswith(PREFIX) else LOADERS[kind](settings, name)
 
 
 def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEmbedder:
@@ -142,8 +155,8 @@ def _limits(settings: Settings) -> ImageLimits:
 def _names_of(settings: Settings) -> Mapping[Kind, tuple[str, ...]]:
     """The models of each kind, the default one first."""
     return {
-        Kind.FACE: tuple(dict.fromkeys((settings.embedder, *settings.models, *BUILT_IN))),
-        Kind.IMAGE: tuple(dict.fromkeys(settings.image_models)),
+        Kind.FACE: tuple(dict.fromkeys((settings.embedder, *settings.models, *BUILT_IN, *shipped_names(Kind.FACE)))),
+        Kind.IMAGE: tuple(dict.fromkeys((*settings.image_models, *shipped_names(Kind.IMAGE)))),
     }
 
 

@@ -170,7 +170,7 @@ def face_model(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime)
     """For aligned crops. Raises: BadModel where the network is not what the manifest says."""
     batched = _network(manifest, parts, runtime)
     prepare = manifest.preprocessing
-    described = f"align=arcface112;{_described(manifest)}"
+    described = f"align=arcface112;{prepare.describe()}"
     return FaceModel(
         manifest.model, manifest.dimension, described, lambda crops: batched(prepare(list(crops))), runtime.description
     )
@@ -183,7 +183,7 @@ def image_model(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime
     return ImageModel(
         manifest.model,
         manifest.dimension,
-        _described(manifest),
+        prepare.describe(),
         lambda pictures: batched(prepare(pictures)),
         runtime.description,
     )
@@ -206,11 +206,6 @@ def _network(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime) -
     if found.shape != (2, manifest.dimension) or not np.isfinite(found).all():
         raise BadModel(f"the model {manifest.name!r} gives {found.shape}, not (2, {manifest.dimension}) finite numbers")
     return Batcher(lambda rows: next(iter(network(rows).values())), slots=available_threads())
-
-
-def _described(manifest: Manifest) -> str:
-    """All that changes a vector besides network and centre."""
-    return f"{manifest.preprocessing.describe()};flip={manifest.flip}"
 
 
 def _preprocessing(entries: Mapping[str, object]) -> Preprocessing:

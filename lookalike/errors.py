@@ -35,6 +35,7 @@ LookalikeError
    ├ BadSettings          bad_settings
    ├ DataTooNew           data_too_new
    └ BadModel             bad_model               a model file is missing or not the one that was pinned
+      └ BadBundle         bad_bundle              a bundle is damaged, unsigned, or signed by nobody who is trusted
 """
 
 from __future__ import annotations
@@ -188,3 +189,7 @@ class DataTooNew(Unsafe):
 
 class BadModel(Unsafe):
     code = "bad_model"
+
+
+class BadBundle(BadModel):
+    code = "bad_bundle"

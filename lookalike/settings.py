@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     embedder: str = "sface-int8"
     models: tuple[str, ...] = ()
     image_models: tuple[str, ...] = ()
+    model_signers: tuple[Path, ...] = ()
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     calibrate_from: int = Field(
         200, ge=0, description="subjects from which a service calibrates a collection by itself; 0 leaves it to you"
