@@ -21,6 +21,7 @@ from api.commands import (
     drift,
     enrol,
     evaluate,
+    explain,
     faces,
     jobs,
     reindex,
@@ -53,7 +54,8 @@ def build() -> typer.Typer:
         jobs.calibrate,
         reindex.reindex,
     )
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, train.train, drift.drift)
+    measuring = (evaluate.evaluate, explain.explain, train.train, drift.drift)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, *measuring)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")

@@ -13,6 +13,7 @@ from importlib.resources import files
 
 from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits
+from embedder.pipeline import FaceEmbedder
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
 from lookalike.errors import ModelNotAvailable
@@ -61,7 +62,9 @@ class InstalledModels:
             if encoder.space.model == space.model:
                 encoder.space.require(space)
                 return encoder
-        raise ModelNotAvailable(f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS can name it")
+        raise ModelNotAvailable(
+            f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS or LOOKALIKE_IMAGE_MODELS can name it"
+        )
 
     def calibration(self, space: Space) -> Calibration | None:
         if space.model not in self._calibrations:
@@ -110,7 +113,7 @@ def load_encoder(settings: Settings, kind: Kind, model: str | None = None) -> Fa
     return LOADERS[kind](settings, model or names[0])
 
 
-def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEncoder:
+def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEmbedder:
     """A face embedder by name, the settings' own by default; converted models are kept under the data folder.
 
     Raises: ModelNotAvailable, BadModel, BadSettings.

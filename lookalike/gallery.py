@@ -44,7 +44,6 @@ from lookalike.trials import Trials, timed
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
 
-
 NEAR_DUPLICATE = 0.98
 """How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
 
