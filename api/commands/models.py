@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from api.commands.output import JsonOption, complain, print_json, print_table
@@ -64,6 +63,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check signature, hashes and manifest, then load the model and try it on a drawn picture."""
+    import numpy as np
+
     from api.bundles import load_bundle, open_named
     from embedder.images import encode_jpeg
 

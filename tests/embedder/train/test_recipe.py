@@ -221,8 +221,13 @@ def test_accumulated_clipped_and_averaged_steps_are_those_of_a_slow_loop(drawn: 
     # SGD's like would hide nothing, but AdamW forgets a gradient's length: clipping shows only as steps differ.
     config = config_for(
         drawn,
-        **{"loss__name": "arcface", "optimiser__accumulate": 2, "optimiser__ema": 0.5, "optimiser__clip": 0.3},
-        **{"optimiser__steps": 4, "optimiser__rate": 1e-5, "optimiser__depth_decay": 0.7},
+        loss__name="arcface",
+        optimiser__accumulate=2,
+        optimiser__ema=0.5,
+        optimiser__clip=0.3,
+        optimiser__steps=4,
+        optimiser__rate=1e-5,
+        optimiser__depth_decay=0.7,
     )
     network, averaged = slow_run(config)
     run_in(config, tmp_path / "run")
@@ -313,7 +318,10 @@ def test_batches_made_by_another_process_are_the_same_batches(drawn: Path) -> No
 def test_the_loss_falls_and_unseen_classes_are_told_apart_better(drawn: Path, tmp_path: Path) -> None:
     config = config_for(
         drawn,
-        **{"model__norms": True, "optimiser__steps": 40, "optimiser__evaluate_every": 10, "optimiser__classes": 6},
+        model__norms=True,
+        optimiser__steps=40,
+        optimiser__evaluate_every=10,
+        optimiser__classes=6,
     )
     run_in(config, tmp_path)
     log = log_of(tmp_path)
@@ -344,8 +352,12 @@ def test_a_run_ends_when_evaluations_bring_nothing_more(drawn: Path, tmp_path: P
 def test_a_plateau_cuts_the_rate_to_a_quarter(drawn: Path, tmp_path: Path) -> None:
     config = config_for(
         drawn,
-        **{"optimiser__rate": 1e-12, "optimiser__schedule": "plateau", "optimiser__patience": 4},
-        **{"optimiser__evaluate_every": 1, "optimiser__steps": 20, "optimiser__warmup": 0},
+        optimiser__rate=1e-12,
+        optimiser__schedule="plateau",
+        optimiser__patience=4,
+        optimiser__evaluate_every=1,
+        optimiser__steps=20,
+        optimiser__warmup=0,
     )
     run_in(config, tmp_path)
     assert [row["rate"] for row in log_of(tmp_path)[1:]] == pytest.approx([1e-12, 1e-12, 2.5e-13, 2.5e-13], rel=1e-5)
