@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from api.models import InstalledModels
+from embedder.images import encode_jpeg
 from lookalike.domain import Kind
 from lookalike.errors import BadModel, ModelNotAvailable, SpaceMismatch
 from lookalike.ports import ImageEncoder
@@ -27,7 +29,7 @@ def models(tmp_path: Path, names: tuple[str, str]) -> InstalledModels:
 
 def test_each_kind_has_its_own_the_default_first(models: InstalledModels, names: tuple[str, str]) -> None:
     assert models.names(Kind.FACE) == ["sface-int8", "sface"]
-    assert models.names(Kind.IMAGE) == list(names)
+    assert models.names(Kind.IMAGE) == [*names, "bundle:items-1"]
     assert models.default(Kind.IMAGE).model.startswith("projection1-")
 
 
@@ -46,7 +48,17 @@ def test_a_model_for_pictures_is_none_for_faces(models: InstalledModels, names: 
         models.space(Kind.IMAGE, "sface")
 
 
-def test_where_there_is_none_the_setting_is_named(tmp_path: Path) -> None:
+def test_the_shipped_model_for_pictures_is_the_default_and_gives_unit_vectors(tmp_path: Path) -> None:
+    models = InstalledModels(Settings(data=tmp_path))
+    encoder = models.encoder(models.default(Kind.IMAGE))
+    drawn = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    vector = encoder.encode(encode_jpeg(drawn))[0].vector
+    assert encoder.space.model.startswith("items-1-")
+    assert vector.shape == (1280,) and np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
+
+
+def test_where_there_is_none_the_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.models.shipped_names", lambda kind: [])
     without = InstalledModels(Settings(data=tmp_path))
     for ask in (lambda: without.default(Kind.IMAGE), lambda: without.space(Kind.IMAGE, "items")):
         with pytest.raises(ModelNotAvailable, match="LOOKALIKE_IMAGE_MODELS"):
