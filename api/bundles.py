@@ -22,7 +22,7 @@ from lookalike.domain import Kind
 from lookalike.errors import BadBundle, ModelNotAvailable
 from lookalike.ports import FaceEncoder
 from lookalike.settings import Settings
-from security.bundle_file import OpenedBundle, open_bundle, read_public_keys
+from security.bundle_file import MAX_BUNDLE_BYTES, OpenedBundle, open_bundle, read_public_keys
 
 PREFIX = "bundle:"
 SUFFIX = ".lkb"
@@ -45,8 +45,11 @@ def open_named(settings: Settings, name: str) -> tuple[Manifest, OpenedBundle]:
     """A bundle by its name or path, every check passed. Raises: ModelNotAvailable, BadModel."""
     argument = name.removeprefix(PREFIX)
     found = next((path for path in _shipped() if path.name == argument + SUFFIX), None)
+    path = found or Path(argument)
     try:
-        data = found.read_bytes() if found is not None else Path(argument).read_bytes()
+        if path.is_file() and path.stat().st_size > MAX_BUNDLE_BYTES:
+            raise BadBundle(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
+        data = path.read_bytes()
     except OSError as error:
         shipped = ", ".join(path.name.removesuffix(SUFFIX) for path in _shipped()) or "none"
         raise ModelNotAvailable(f"there is no bundle {argument!r}; shipped are: {shipped}") from error
@@ -55,10 +58,18 @@ def open_named(settings: Settings, name: str) -> tuple[Manifest, OpenedBundle]:
 
 
 def load_bundle(settings: Settings, kind: Kind, name: str) -> tuple[FaceEncoder, Calibration | None]:
-    """The encoder that a bundle holds, and what its scores mean. Raises: ModelNotAvailable, BadModel, BadSettings."""
+    """The encoder that a bundle holds, and what its scores mean.
+
+    Raises: ModelNotAvailable; BadModel, also for a licence that the operator must accept first; BadSettings.
+    """
     manifest, opened = open_named(settings, name)
     if manifest.kind is not kind:
         raise BadBundle(f"the bundle {manifest.name!r} is for kind: {manifest.kind.value}, not {kind.value}")
+    if not manifest.licence.commercial and manifest.name not in settings.accepted_licences:
+        raise BadBundle(
+            f"the licence of {manifest.name!r} ({manifest.licence.id}) does not allow commercial use: "
+            "where that is accepted, name it in LOOKALIKE_ACCEPTED_LICENCES"
+        )
     runtime = open_runtime(settings.runtime)
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     centre, found = centre_of(manifest), calibration(opened.parts)

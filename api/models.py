@@ -6,6 +6,7 @@ one of a name. Another source of models is another name in the one and another b
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -18,9 +19,11 @@ from embedder.images import ImageLimits
 from embedder.pipeline import FaceEmbedder
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
-from lookalike.errors import ModelNotAvailable
+from lookalike.errors import BadModel, ModelNotAvailable
 from lookalike.ports import FaceEncoder
 from lookalike.settings import Settings
+
+log = logging.getLogger(__name__)
 
 BUILT_IN = ("sface-int8", "sface")
 
@@ -53,15 +56,16 @@ class InstalledModels:
             if name == model:
                 return self._load(kind, name).space
         for name in self.names(kind):  # a file's model has a name of its own, which is known once it is loaded
-            if ":" in name and self._load(kind, name).space.model == model:
-                return self._load(kind, name).space
+            found = self._sound(kind, name) if ":" in name else None
+            if found is not None and found.space.model == model:
+                return found.space
         there = f"; there are {', '.join(self.names(kind))}" if self._names[kind] else f": {_NONE_AT_HAND[kind]}"
         raise ModelNotAvailable(f"the model {model!r} is not at hand{there}")
 
     def encoder(self, space: Space) -> FaceEncoder:
         for kind, name in self._that_may_be(space.model):
-            encoder = self._load(kind, name)
-            if encoder.space.model == space.model:
+            encoder = self._sound(kind, name)
+            if encoder is not None and encoder.space.model == space.model:
                 encoder.space.require(space)
                 return encoder
         raise ModelNotAvailable(
@@ -84,6 +88,14 @@ class InstalledModels:
         for key in dict.fromkeys((*loaded, *named)):
             if key[1] == model or ":" in key[1]:
                 yield key
+
+    def _sound(self, kind: Kind, name: str) -> FaceEncoder | None:
+        """A model on the way to another: a bad one is told of, and does not stand in the way."""
+        try:
+            return self._load(kind, name)
+        except BadModel as error:
+            log.warning("a model that the settings name cannot be used: %s", error)
+            return None
 
     def _load(self, kind: Kind, name: str) -> FaceEncoder:
         with self._lock:

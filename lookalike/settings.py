@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     models: tuple[str, ...] = ()
     image_models: tuple[str, ...] = ()
     model_signers: tuple[Path, ...] = ()
+    accepted_licences: tuple[str, ...] = ()
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     calibrate_from: int = Field(
         200, ge=0, description="subjects from which a service calibrates a collection by itself; 0 leaves it to you"

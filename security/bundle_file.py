@@ -94,14 +94,23 @@ def open_bundle(data: bytes, trusted: Collection[bytes]) -> OpenedBundle:
 
 
 def new_maker(path: Path) -> Maker:
-    """A key of its own for whoever makes bundles, written for its owner alone. Raises: BadSettings where it exists."""
+    """A key of its own for whoever makes bundles: PATH for its owner alone, PATH.pub for those who trust them.
+
+    Raises: BadSettings where either is there already, or cannot be written.
+    """
     private = Ed25519PrivateKey.generate()
+    maker = _maker(private)
+    _write_new(path.with_name(path.name + ".pub"), maker.public_key.hex(), 0o644)
+    _write_new(path, private.private_bytes_raw().hex(), 0o600)
+    return maker
+
+
+def _write_new(path: Path, text: str, mode: int) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(private.private_bytes_raw().hex() + "\n")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
+            file.write(text + "\n")
     except OSError as error:
         raise BadSettings(f"the key cannot be written to {path}: {error.strerror}") from error
-    return _maker(private)
 
 
 def read_maker(path: Path) -> Maker:
@@ -138,10 +147,12 @@ def _maker(private: Ed25519PrivateKey) -> Maker:
 def _named(manifest: bytes) -> dict[str, tuple[int, str]]:
     """The manifest's table of parts: name → bytes and SHA-256. Raises: BadBundle."""
     try:
-        parts = json.loads(manifest)["parts"]
-        return {str(name): (int(part["bytes"]), str(part["sha256"])) for name, part in parts.items()}
+        named = {name: (part["bytes"], part["sha256"]) for name, part in json.loads(manifest)["parts"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadBundle("the bundle's manifest names no parts") from error
+    if any(type(size) is not int or not isinstance(sha256, str) for size, sha256 in named.values()):
+        raise BadBundle("the bundle's manifest gives a part no size or no hash")
+    return named
 
 
 def _differs(part: bytes, size: int, sha256: str) -> bool:

@@ -60,6 +60,21 @@ def test_a_bundle_is_not_used_for_another_kind(packed: Path) -> None:
         load_bundle(trusting(packed.parent), Kind.FACE, f"bundle:{packed}")
 
 
+def test_a_bundle_that_is_not_for_commercial_use_waits_for_the_operator_s_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    limited = fields(licence={"id": "CC-BY-NC-4.0", "commercial": False, "note": "research"})
+    write_export(tmp_path / "export", limited, {"network.onnx": network()})
+    run(monkeypatch, "keygen", "maker.key")
+    run(monkeypatch, "pack", "export", "--key", "maker.key", "--out", "things.lkb")
+    name = f"bundle:{tmp_path / 'things.lkb'}"
+    with pytest.raises(BadBundle, match="LOOKALIKE_ACCEPTED_LICENCES"):
+        load_bundle(trusting(tmp_path), Kind.IMAGE, name)
+    encoder, _ = load_bundle(trusting(tmp_path, accepted_licences=("things",)), Kind.IMAGE, name)
+    assert encoder.space.model.startswith("things-")
+
+
 def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotAvailable, match="nowhere"):
         open_named(Settings(data=tmp_path), "bundle:nowhere.lkb")

@@ -78,5 +78,16 @@ def test_a_loaded_model_is_found_without_loading_another(tmp_path: Path, names: 
     models = InstalledModels(Settings(data=tmp_path / "data", models=(f"onnx:{broken}",), image_models=names))
     space = models.default(Kind.IMAGE)
     assert models.encoder(space).space == space
-    with pytest.raises(BadModel):
+    with pytest.raises(ModelNotAvailable):
         models.encoder(replace(space, model="gone"))
+
+
+def test_a_bad_model_does_not_stand_in_the_way_of_a_good_one(tmp_path: Path, names: tuple[str, str]) -> None:
+    bad = tmp_path / "bad.lkb"
+    bad.write_bytes(b"LKB1" + bytes(200))
+    good = InstalledModels(Settings(data=tmp_path / "data", image_models=names)).default(Kind.IMAGE)
+    models = InstalledModels(Settings(data=tmp_path / "data", image_models=(f"bundle:{bad}", names[0])))
+    assert models.encoder(good).space == good
+    assert models.space(Kind.IMAGE, good.model) == good
+    with pytest.raises(BadModel):
+        models.default(Kind.IMAGE)

@@ -21,6 +21,14 @@ def complaints(tree: ast.AST) -> Iterator[str]:
             yield from (f"imports {name.name}" for name in node.names if name.name.split(".")[0] in PICKLERS)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLERS:
             yield f"imports {node.module}"
+        if isinstance(node, ast.ImportFrom) and node.module in ("torch", "numpy"):
+            yield from (
+                f"imports {name.name} out of its module" for name in node.names if name.name in ("load", "save")
+            )
+        if isinstance(node, ast.Import):
+            yield from (f"calls torch {name.asname}" for name in node.names if name.name == "torch" and name.asname)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "__import__":
+            yield "imports by __import__"
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -44,7 +52,8 @@ def test_no_module_pickles(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     ["import pickle", "from joblib import load", "torch.load(f)", "torch.load(f, weights_only=False)",
-     "np.load(f, allow_pickle=True)", "torch.save(x, f)"],
+     "np.load(f, allow_pickle=True)", "torch.save(x, f)", "from torch import load", "import torch as t",
+     "__import__('pickle')"],
 )  # fmt: skip
 def test_the_check_finds_what_it_looks_for(source: str) -> None:
     assert list(complaints(ast.parse(source)))

@@ -104,7 +104,17 @@ def test_what_is_no_bundle_is_refused(maker: Maker, rubbish: bytes) -> None:
         open_bundle(rubbish, [maker.public_key])
 
 
-@pytest.mark.parametrize("manifest", [b"{}", b"[]", b"\xff", b'{"parts": {"a": {"bytes": -5, "sha256": ""}}}'])
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"parts": {"a": {"bytes": -5, "sha256": ""}}}',
+        b'{"parts": {"a": {"bytes": 1e999, "sha256": ""}}}',
+        b'{"parts": {"a": {"bytes": true, "sha256": ""}}}',
+    ],
+)
 def test_a_signed_manifest_that_names_no_parts_is_refused(maker: Maker, manifest: bytes) -> None:
     head = b"LKB1" + len(manifest).to_bytes(4, "big") + maker.public_key
     signature = maker.sign(b"lookalike model bundle\n" + manifest)
