@@ -25,7 +25,6 @@ import numpy as np
 from embedder.batching import Batcher
 from embedder.json_entries import is_finite, table_entry, text_entry, triple_entry, whole_entry
 from embedder.models import write_atomically
-from embedder.onnx_files import simplify
 from embedder.pipeline import FaceModel
 from embedder.preprocessing import Preprocessing
 from embedder.runtime import Runtime, available_threads
@@ -170,7 +169,7 @@ def face_model(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime)
     """For aligned crops. Raises: BadModel where the network is not what the manifest says."""
     batched = _network(manifest, parts, runtime)
     prepare = manifest.preprocessing
-    described = f"align=arcface112;{_described(manifest)}"
+    described = f"align=arcface112;{prepare.describe()}"
     return FaceModel(
         manifest.model, manifest.dimension, described, lambda crops: batched(prepare(list(crops))), runtime.description
     )
@@ -183,7 +182,7 @@ def image_model(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime
     return ImageModel(
         manifest.model,
         manifest.dimension,
-        _described(manifest),
+        prepare.describe(),
         lambda pictures: batched(prepare(pictures)),
         runtime.description,
     )
@@ -196,6 +195,8 @@ def centre_of(manifest: Manifest) -> Floats | None:
 
 def _network(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime) -> Callable[[Floats], Floats]:
     """The loaded network, tried on two empty pictures."""
+    from embedder.onnx_files import simplify  # a third of a second to import, and needed only where a bundle is loaded
+
     graph = simplify(parts[NETWORK], {0: "N"})
     network = runtime.load(graph, manifest.name)
     side = manifest.preprocessing.side
@@ -206,11 +207,6 @@ def _network(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime) -
     if found.shape != (2, manifest.dimension) or not np.isfinite(found).all():
         raise BadModel(f"the model {manifest.name!r} gives {found.shape}, not (2, {manifest.dimension}) finite numbers")
     return Batcher(lambda rows: next(iter(network(rows).values())), slots=available_threads())
-
-
-def _described(manifest: Manifest) -> str:
-    """All that changes a vector besides network and centre."""
-    return f"{manifest.preprocessing.describe()};flip={manifest.flip}"
 
 
 def _preprocessing(entries: Mapping[str, object]) -> Preprocessing:

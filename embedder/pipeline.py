@@ -35,7 +35,11 @@ class FaceModel:
 
 
 class FaceEmbedder:
-    """The whole path from pixels to vectors. Thread-safe. centre: (D,), subtracted from every unit vector."""
+    """The whole path from pixels to vectors. Thread-safe.
+
+    centre: (D,), subtracted from every unit vector; flip: when a vector is averaged with the mirrored crop's: "never",
+    "enrolment" or "always".
+    """
 
     def __init__(
         self,
@@ -44,12 +48,16 @@ class FaceEmbedder:
         *,
         limits: ImageLimits | None = None,
         centre: Floats | None = None,
+        flip: str = "enrolment",
     ) -> None:
         self._detector = detector
         self._model = model
         self._limits = limits or ImageLimits()
         self._centre = centre
+        self._flip = flip
         preprocessing = model.preprocessing
+        if flip != "enrolment":
+            preprocessing += f";flip={flip}"
         if centre is not None:
             preprocessing += ";centre=" + hashlib.sha256(centre.astype(np.float32).tobytes()).hexdigest()[:12]
         self._space = Space(model.name, model.dimension, preprocessing)
@@ -105,8 +113,8 @@ class FaceEmbedder:
         return Face(found.box, found.landmarks, found.confidence, quality)
 
     def _embed(self, aligned: Pixels, enrolment: bool) -> Floats:
-        """(N, 112, 112, 3) uint8 -> (N, D) unit float32; enrolment averages with the mirrored crop."""
-        if not enrolment:
+        """(N, 112, 112, 3) uint8 -> (N, D) unit float32, averaged with the mirrored crop where `flip` says so."""
+        if self._flip == "never" or (self._flip == "enrolment" and not enrolment):
             return self._finish(self._model.embed(aligned))
         both = self._model.embed(np.concatenate([aligned, aligned[:, :, ::-1]]))
         upright, mirrored = unit_rows(both[: len(aligned)]), unit_rows(both[len(aligned) :])
