@@ -22,6 +22,7 @@ from api.commands import (
     evaluate,
     faces,
     jobs,
+    models,
     reindex,
     search,
     service,
@@ -57,7 +58,7 @@ def build() -> typer.Typer:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
     app.add_typer(jobs.app, name="jobs")
-    app.add_typer(reindex.app, name="models")
+    app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(certificates.app, name="tls")

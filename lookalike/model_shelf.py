@@ -17,7 +17,8 @@ class ShelvedModel:
     """What is known of an imported model without opening it.
 
     model: its name in a Space, with a part of its digest; name: the manifest's; digest: of the manifest; maker: who
-    signed it; bytes: of the bundle; parts: their names; metrics, provenance: as the manifest has them.
+    signed it; bytes: of the bundle; accepted: whether someone accepted a licence that is not for commercial use;
+    parts: their names; metrics, provenance: as the manifest has them.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ShelvedModel:
     data: str
     bytes: int
     imported_at: float
+    accepted: bool = False
     parts: tuple[str, ...] = ()
     metrics: Mapping[str, object] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
@@ -67,7 +69,10 @@ class Shelf:
         return found[0]
 
     def with_model(self, new: ShelvedModel) -> Shelf:
-        """One more; the same model again changes nothing but who signed it and when it came."""
+        """One more; the same model again changes only who signed it and when it came."""
+        before = self.get(new.model)
+        if before is not None:
+            new = replace(new, accepted=new.accepted or before.accepted)
         return replace(self, models=(*(held for held in self.models if held.model != new.model), new))
 
     def without(self, model: str) -> Shelf:
@@ -78,8 +83,11 @@ class Shelf:
         history = {kind: tuple(n for n in names if n != model) for kind, names in self.activated.items()}
         return replace(self, models=tuple(m for m in self.models if m.model != model), activated=history)
 
-    def with_active(self, kind: Kind, model: str) -> Shelf:
-        """New collections of this kind get this model."""
+    def with_active(self, kind: Kind, model: str, *, accepted: bool = False) -> Shelf:
+        """New collections of this kind get this model. accepted: its licence was accepted with that."""
+        if accepted:
+            models = tuple(replace(m, accepted=True) if m.model == model else m for m in self.models)
+            return replace(self, models=models).with_active(kind, model)
         if self.active(kind) == model:
             return self
         history = (*self.activated.get(kind, ()), model)[-MAX_HISTORY:]
@@ -99,5 +107,5 @@ def require_licence(found: ShelvedModel, accepted: bool) -> None:
         note = f": {found.note}" if found.note else ""
         raise LicenceNotAccepted(
             f"{found.model} is not for commercial use ({found.licence}{note}); "
-            "if that fits what you do, activate it with --accept-licence, over HTTP with accept_licence"
+            "if that fits what you do, import or activate it with --accept-licence, over HTTP with accept_licence"
         )

@@ -1,4 +1,4 @@
-"""`lookalike reindex` and `models`: another model or index for a collection, while it goes on answering."""
+"""`lookalike reindex`: another model or index for a collection, while it goes on answering."""
 
 from __future__ import annotations
 
@@ -12,19 +12,6 @@ from api.commands.session import open_client
 if TYPE_CHECKING:
     from api.client import Client
     from api.client_shapes import CollectionJson, JobJson
-
-app = typer.Typer(no_args_is_help=True, help="List the models that collections can be given.")
-
-
-@app.command("list")
-def list_(as_json: JsonOption = False) -> None:
-    """List the models at hand; LOOKALIKE_MODELS can name more."""
-    with open_client() as client:
-        found = list(client.models())
-    if as_json:
-        print_json({"items": found})
-    else:
-        print_table(("name", "kind", "default"), [(m["name"], m["kind"], "yes" if m["default"] else "") for m in found])
 
 
 def reindex(

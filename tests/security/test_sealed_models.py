@@ -16,7 +16,20 @@ from tests.security.conftest import ENTRY
 
 BUNDLE = b"a bundle with a canary name " * 60_000
 MODEL = ShelvedModel(
-    "canary-0123", "canary", Kind.IMAGE, "d" * 64, "acme", 8, "MIT", False, "research", "Drawn.", 9, 1.5, ("a", "b")
+    "canary-0123",
+    "canary",
+    Kind.IMAGE,
+    "d" * 64,
+    "acme",
+    8,
+    "MIT",
+    False,
+    "research",
+    "Drawn.",
+    9,
+    1.5,
+    True,
+    ("a", "b"),
 )
 MODEL = replace(MODEL, metrics={"recall": {"value": 0.5, "on": "üs"}}, provenance={"seeds": [1, 2]})
 
