@@ -61,7 +61,7 @@ def label(face: IdentifiedFaceJson) -> tuple[str, str]:
     best = face["candidates"][0]
     if (likeness := best.get("likeness")) is not None:
         return best["subject"], f"the same picture, {likeness:.3f}"
-    rate = "" if best["fpir"] is None else f"  fpir {best['fpir']:.1g}"
+    rate = "  no rate known" if best["fpir"] is None else f"  fpir {best['fpir']:.1g}"
     return best["subject"], f"{best['similarity']:.2f}{rate}"
 
 

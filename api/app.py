@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas, schemas_models, schemas_service
+from api import schemas, schemas_drift, schemas_models, schemas_service
 from api.credentials import Credentials
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
@@ -24,7 +24,7 @@ from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
-from api.routes import audit, collections, jobs, keys, models, pictures, reindex, service, subjects
+from api.routes import audit, collections, drift, jobs, keys, models, pictures, reindex, service, subjects
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, reindex, models, jobs, keys, audit, service)
+_ROUTERS = (collections, subjects, pictures, reindex, models, drift, jobs, keys, audit, service)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
     """The application. principal: who every request is, without a credential, for use inside one process."""
     settings = services.settings
     pool = Pool(settings.workers, settings.max_queue)
-    metrics = Metrics(lambda: pool.queue_depth, lambda: pool.running)
+    metrics = Metrics(lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +115,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for module in (schemas, schemas_models, schemas_service)
+        for module in (schemas, schemas_drift, schemas_models, schemas_service)
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]

@@ -6,37 +6,27 @@ trusted then. Whatever is wrong with one is refused before anything is kept, and
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from embedder import bundles
-from embedder.factory import build_bundled
-from embedder.images import ImageLimits, encode_jpeg
-from embedder.runtime import Runtime
-from embedder.whole_pictures import ImageModel
+from api.bundles import make_encoder, open_verified, try_out
+from embedder.bundles import Manifest, calibration
 from lookalike.answers import Caller
 from lookalike.calibration import Calibration
 from lookalike.domain import Collection, Kind, Permission
-from lookalike.errors import BadBundle, BadModel, ModelInUse, ModelNotAvailable, ModelNotFound, NotCalibrated
+from lookalike.errors import ModelInUse, ModelNotFound, NotCalibrated
 from lookalike.model_shelf import Shelf, ShelvedModel, require_licence
 from lookalike.on_record import on_record
-from lookalike.ports import AuditLog, FaceEncoder, Models, Records
+from lookalike.ports import AuditLog, FaceEncoder, Records
 from lookalike.settings import Settings
-from security.bundle_file import PartEntry, digest_of, open_bundle
+from security.bundle_file import OpenedBundle
 from security.sealed_models import SealedModels
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Bundle:
-    """A verified bundle. maker: who signed it; bytes: of the file."""
-
-    manifest: bundles.Manifest
-    parts: Mapping[str, bytes]
-    maker: str
-    bytes: int
+if TYPE_CHECKING:
+    from api.models import InstalledModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +36,6 @@ class Activation:
     kind: Kind
     model: str
     others: tuple[tuple[str, str], ...]
-
-
-def read_bundle(data: bytes, makers: Mapping[bytes, str], max_bytes: int) -> Bundle:
-    """Verify a bundle's file. Raises: BadBundle, UntrustedBundle."""
-    opened = open_bundle(data, makers, _parts_of, max_bytes)
-    return Bundle(_manifest(opened.manifest), opened.parts, opened.maker, len(data))
-
-
-def build_encoder(bundle: Bundle, settings: Settings) -> FaceEncoder:
-    """What the bundle makes. Raises: BadModel, BadSettings."""
-    return build_bundled(
-        bundle.manifest,
-        bundle.parts,
-        settings.data.absolute() / "models",
-        settings.runtime,
-        settings.detector,
-        ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
-        max_faces=settings.max_faces,
-    )
-
-
-def image_model(bundle: Bundle, runtime: Runtime) -> ImageModel:
-    """The network of a bundle of `kind: image`, without centre and mirroring. Raises: BadModel."""
-    return bundles.image_model(bundle.manifest, bundle.parts, runtime)
-
-
-def try_out(bundle: Bundle, settings: Settings) -> FaceEncoder:
-    """Load the bundle and embed two pictures of noise. Raises: BadBundle where that gives no sound vectors."""
-    noise = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
-    try:
-        bundles.calibration(bundle.parts)
-        encoder = build_encoder(bundle, settings)
-        found = encoder.encode_crops([encode_jpeg(picture) for picture in noise], enrolment=True).vectors
-    except BadModel as error:
-        raise BadBundle(str(error)) from error
-    lengths = np.linalg.norm(found, axis=1)
-    if found.shape != (2, bundle.manifest.dimension) or not np.allclose(lengths, 1, atol=1e-3):
-        raise BadBundle(f"the model {bundle.manifest.name!r} gives no unit vectors of {bundle.manifest.dimension}")
-    if np.array_equal(found[0], found[1]):
-        raise BadBundle(f"the model {bundle.manifest.name!r} gives one vector for different pictures")
-    return encoder
 
 
 class BundleStore:
@@ -112,21 +61,26 @@ class BundleStore:
         """What was imported and activated, by any process; the same object while nothing changed."""
         return self._kept.shelf()
 
-    def load(self, model: str) -> Bundle:
+    def load(self, model: str) -> tuple[Manifest, OpenedBundle]:
         """A bundle by its name in a Space, verified anew. Raises: ModelNotFound, BadModel, TamperedData."""
         held = self.shelf().get(model)
         if held is None:
             raise ModelNotFound(f"no bundle {model!r} was imported here")
         data = self._kept.load(held.digest)
-        return read_bundle(data, self._makers, len(data))
+        return open_verified(data, self._makers)
 
     def encoder(self, model: str) -> FaceEncoder:
         """Raises: ModelNotFound, BadModel, TamperedData."""
-        return build_encoder(self.load(model), self._settings)
+        manifest, opened = self.load(model)
+        return make_encoder(self._settings, manifest, opened.parts)
 
     def calibration(self, model: str) -> Calibration | None:
         """Raises: ModelNotFound, BadModel, TamperedData."""
-        return bundles.calibration(self.load(model).parts)
+        return calibration(self.load(model)[1].parts)
+
+    def require_licence(self, held: ShelvedModel, accepted: bool = False) -> None:
+        """Raises: LicenceNotAccepted unless commerce is allowed, or someone or the settings accept that it is not."""
+        require_licence(held, accepted or held.accepted or held.name in self._settings.accepted_licences)
 
     # ---------------------------------------------------------------------------------------------- use cases
 
@@ -136,17 +90,20 @@ class BundleStore:
         accept_licence: of a model that is not for commercial use, which nobody can use before.
         """
         with on_record(self._audit, caller, "model.import", Permission.MANAGE_MODELS) as record:
-            bundle = read_bundle(data, self._makers, self._settings.max_bundle_bytes)
-            held = replace(_shelved(bundle, self._clock()), accepted=accept_licence)
+            manifest, opened = open_verified(data, self._makers, self._settings.max_bundle_bytes)
+            maker = self._makers[opened.maker]
+            held = replace(_shelved(manifest, maker, len(data), self._clock()), accepted=accept_licence)
             record.details.update(model=held.model, maker=held.maker, licence=held.licence)
             record.details["licence_accepted"] = int(accept_licence)
-            try_out(bundle, self._settings)
+            try_out(self._settings, manifest, opened.parts)
             self._kept.sweep()
             self._kept.save(held.digest, data)
             self._kept.change(lambda shelf: shelf.with_model(held), record.commit())
             return held
 
-    def activate(self, caller: Caller, name: str, models: Models, *, accept_licence: bool = False) -> Activation:
+    def activate(
+        self, caller: Caller, name: str, models: InstalledModels, *, accept_licence: bool = False
+    ) -> Activation:
         """Give new collections of the model's kind this model, an imported one or another that is at hand.
 
         Raises: ModelNotFound, LicenceNotAccepted, NotCalibrated for one of faces that has no calibration, BadModel.
@@ -159,7 +116,7 @@ class BundleStore:
                 space = models.space(kind, model)
                 used, calibrated = space.model, models.calibration(space) is not None
             else:
-                require_licence(held, accept_licence or held.accepted)
+                self.require_licence(held, accept_licence)
                 record.details.update(licence=held.licence, licence_accepted=int(accept_licence))
                 used, calibrated = model, self.calibration(model) is not None
             if kind is Kind.FACE and not calibrated:
@@ -170,7 +127,7 @@ class BundleStore:
             self._kept.change(lambda shelf: shelf.with_active(kind, model, accepted=accept_licence), record.commit())
             return Activation(kind, model, self._others(caller, kind, used))
 
-    def roll_back(self, caller: Caller, name: str, models: Models) -> Activation | None:
+    def roll_back(self, caller: Caller, name: str, models: InstalledModels) -> Activation | None:
         """Give new collections what they got before this model was activated; None where that is no model at all.
 
         Raises: NoEarlierModel, ModelNotFound.
@@ -179,11 +136,10 @@ class BundleStore:
             kind, model = self._resolved(name, models)
             record.details["model"] = model
             self._kept.change(lambda shelf: shelf.rolled_back(kind, model), record.commit())
-            try:
-                now = models.default(kind).model
-            except ModelNotAvailable:
+            now = models.default_name(kind)
+            if now is None:
                 return None
-            return Activation(kind, now, self._others(caller, kind, now))
+            return Activation(kind, now, self._others(caller, kind, models.default(kind).model))
 
     def remove(self, caller: Caller, name: str) -> None:
         """Forget a bundle and delete its file. Raises: ModelNotFound, ModelInUse."""
@@ -197,7 +153,7 @@ class BundleStore:
             self._kept.change(lambda shelf: shelf.without(held.model), record.commit())
             self._kept.drop(held.digest)
 
-    def _resolved(self, name: str, models: Models) -> tuple[Kind, str]:
+    def _resolved(self, name: str, models: InstalledModels) -> tuple[Kind, str]:
         """The kind and full name of a model that someone named. Raises: ModelNotFound."""
         for kind in Kind:
             if name in models.names(kind):
@@ -218,35 +174,19 @@ def _models_of(where: Collection) -> set[str]:
     return {where.space.model, *(generation.space.model for generation in where.others)}
 
 
-def _manifest(text: bytes) -> bundles.Manifest:
-    """Raises: BadBundle."""
-    try:
-        manifest = bundles.read_manifest(text)
-    except BadModel as error:
-        raise BadBundle(str(error)) from error
-    if manifest.text != text:
-        raise BadBundle("the bundle's manifest is not written in its canonical form")
-    return manifest
-
-
-def _parts_of(text: bytes) -> list[PartEntry]:
-    return [PartEntry(name, part.bytes, part.sha256) for name, part in _manifest(text).parts.items()]
-
-
-def _shelved(bundle: Bundle, now: float) -> ShelvedModel:
-    manifest = bundle.manifest
+def _shelved(manifest: Manifest, maker: str, size: int, now: float) -> ShelvedModel:
     return ShelvedModel(
         model=manifest.model,
         name=manifest.name,
         kind=manifest.kind,
-        digest=digest_of(manifest.text),
-        maker=bundle.maker,
+        digest=hashlib.sha256(manifest.text).hexdigest(),
+        maker=maker,
         dimension=manifest.dimension,
         licence=manifest.licence.id,
         commercial=manifest.licence.commercial,
         note=manifest.licence.note,
         data=manifest.data,
-        bytes=bundle.bytes,
+        bytes=size,
         imported_at=now,
         parts=tuple(sorted(manifest.parts)),
         metrics=manifest.metrics,

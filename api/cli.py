@@ -18,8 +18,10 @@ from api.commands import (
     certificates,
     collections,
     doctor,
+    drift,
     enrol,
     evaluate,
+    explain,
     faces,
     jobs,
     models,
@@ -53,7 +55,8 @@ def build() -> typer.Typer:
         jobs.calibrate,
         reindex.reindex,
     )
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, train.train)
+    measuring = (evaluate.evaluate, explain.explain, drift.drift, train.train)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, *measuring)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")

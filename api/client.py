@@ -29,6 +29,7 @@ from api.client_shapes import (
     CollectionJson,
     ConsentJson,
     DetectionJson,
+    DriftJson,
     EnrolmentJson,
     GrantJson,
     IdentificationJson,
@@ -264,6 +265,15 @@ class Client(ModelCalls):
     def calibrate(self, collection: str) -> JobJson:
         """Learn thresholds from the collection's own non-matching pairs, as a job: see `wait`."""
         return cast(JobJson, self._write("POST", _path("collections", collection, "calibrate")))
+
+    def drift(self, collection: str, *, days: int | None = None) -> DriftJson:
+        """Whether the probes of the last days, today's unless said otherwise, are like those of the baseline."""
+        return cast(DriftJson, self._read("GET", _path("collections", collection, "drift"), _given(days=days)))
+
+    def choose_baseline(self, collection: str, first: str, last: str) -> DriftJson:
+        """Compare probes with those of these days (ISO 8601, UTC, both included) from now on."""
+        body = {"first": first, "last": last}
+        return cast(DriftJson, self._write("PUT", _path("collections", collection, "drift", "baseline"), body))
 
     def reindex(
         self,

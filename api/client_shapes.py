@@ -56,6 +56,48 @@ class BundleJson(TypedDict):
     provenance: dict[str, Any]
 
 
+class PeriodJson(TypedDict):
+    """source: of a baseline, "first_days" or "chosen"."""
+
+    first: str
+    last: str
+    pictures: int
+    faces: int
+    source: str | None
+
+
+class BinsJson(TypedDict):
+    edges: list[float]
+    baseline: list[float]
+    now: list[float]
+
+
+class FindingJson(TypedDict):
+    """verdict: "same", "moved" or "too_few"."""
+
+    statistic: str
+    meaning: str
+    baseline: float | None
+    now: float | None
+    baseline_count: int
+    now_count: int
+    psi: float | None
+    p: float | None
+    verdict: str
+    bins: BinsJson
+
+
+class DriftJson(TypedDict):
+    collection: str
+    drifting: bool
+    now: PeriodJson | None
+    baseline: PeriodJson | None
+    waiting_for: int
+    findings: list[FindingJson]
+    strangers_psi: float | None
+    advice: list[str]
+
+
 class ModelJson(TypedDict):
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""What Prometheus may know: counts and times by route template, and how deep the queue is; never a name."""
+"""What Prometheus may know: counts and times by route template, the queue's depth, how many drift; never a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.
 class Metrics:
     """The figures of one app, in a registry of its own."""
 
-    def __init__(self, queue_depth: Callable[[], int], running: Callable[[], int]) -> None:
+    def __init__(self, queue_depth: Callable[[], int], running: Callable[[], int], drifting: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "lookalike_requests",
@@ -33,6 +33,9 @@ class Metrics:
         depth.set_function(queue_depth)
         busy = Gauge("lookalike_workers_busy", "Workers at work", registry=self._registry)
         busy.set_function(running)
+        # Without a label: ids of collections, even random ones, are not for every key that may read figures.
+        drift = Gauge("lookalike_collections_drifting", "Collections whose probes drift", registry=self._registry)
+        drift.set_function(drifting)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""

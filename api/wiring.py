@@ -13,6 +13,7 @@ from pathlib import Path
 
 from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
+from api.drift_look import DriftLook
 from api.follower import Follower
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
@@ -23,19 +24,22 @@ from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
+from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
+from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
-from security.makers import own_key, trusted_makers
+from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
+from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
 from security.tls import server_context
@@ -57,6 +61,8 @@ class Services:
     jobs: JobRunner
     reindexer: Reindexer
     trials: Trials
+    drift: DriftWatch
+    drift_look: DriftLook
     rosters: Rosters
     models: InstalledModels
     bundles: BundleStore
@@ -92,13 +98,18 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
+        probe_days = SealedProbeDays(rows, keyring, audit)
+        probes = ProbeLog(probe_days if settings.drift_days else None)
+        drift = DriftWatch(records, audit, models, probe_days, probes, settings.drift_days)
+        drift_look = DriftLook(drift, probes)
+        stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials)
+        gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)
-        if live and settings.image_models:
+        if live and models.names(Kind.IMAGE):
             models.default(Kind.IMAGE)  # a file that is missing or wrong ends the start, not the first search
         if models.calibration(space) is None:
             raise BadSettings(f"the model {space.model!r} has no calibration, so its scores could not be judged")
@@ -118,6 +129,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
             stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
             jobs.start()
+            if settings.drift_days:
+                drift_look.start()
         else:
             rosters.trouble = None
         return Services(
@@ -129,6 +142,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             jobs=jobs,
             reindexer=reindexer,
             trials=trials,
+            drift=drift,
+            drift_look=drift_look,
             rosters=rosters,
             models=models,
             bundles=models.bundles,
@@ -144,7 +159,7 @@ def open_bundles(
 ) -> BundleStore:
     """The imported bundles of a data folder. Raises: BadSettings for a maker's key that cannot be read."""
     kept = SealedModels(settings.data.absolute() / "bundles", rows, keyring, audit)
-    makers = trusted_makers(settings.model_makers, own_key(keyring))
+    makers = trusted_makers(settings.model_signers, own_maker(keyring))
     return BundleStore(settings, kept, audit, records, makers)
 
 

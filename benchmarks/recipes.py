@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from public_faces import machine
 
 from embedder.train.config import TrainConfig, changed, config_from
 from embedder.train.judge import MAIN
@@ -58,7 +57,6 @@ def main() -> int:
             base = changed(config_from(sweep["base"]), seed=seed)
             run_one(changed(base, **{key.replace(".", "__"): value for key, value in values.items()}), folder, kept)
     table(chosen.out, list(sweep["recipes"]), chosen.seeds)
-    (chosen.out / "machine.json").write_text(json.dumps(machine(), indent=1), "utf-8")
     return 0
 
 

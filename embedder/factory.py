@@ -6,14 +6,13 @@ A name may carry an argument after a colon: "onnx:MANIFEST.json", "timm:NAME:WEI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from embedder import bundles
 from embedder.batching import Batcher
 from embedder.centring import bundled_centre
 from embedder.detect import Detector, YuNetDetector
@@ -76,27 +75,6 @@ def build_image_embedder(
         raise ModelNotAvailable(f"the model {model_name!r} is unknown among those for pictures; one of {known}")
     cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
     return ImageEmbedder(IMAGE_EMBEDDERS[model_name](cache_dir, open_runtime(runtime), argument), limits=limits)
-
-
-def build_bundled(
-    manifest: bundles.Manifest,
-    parts: Mapping[str, bytes],
-    cache_dir: Path,
-    runtime: str = "auto",
-    detector: str = "yunet",
-    limits: ImageLimits | None = None,
-    *,
-    max_faces: int = 100,
-) -> FaceEmbedder | ImageEmbedder:
-    """What a verified bundle makes, of the kind that its manifest names. Raises: BadModel, BadSettings."""
-    cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
-    engine, centre = open_runtime(runtime), bundles.centre_of(manifest)
-    if manifest.kind is Kind.IMAGE:
-        pictures = bundles.image_model(manifest, parts, engine)
-        return ImageEmbedder(pictures, limits=limits, centre=centre, flip=manifest.flip)
-    faces = bundles.face_model(manifest, parts, engine)
-    found = DETECTORS[detector](cache_dir, engine, max_faces)
-    return FaceEmbedder(found, faces, limits=limits, centre=centre, flip=manifest.flip)
 
 
 def _yunet(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:

@@ -37,8 +37,8 @@ class FaceModel:
 class FaceEmbedder:
     """The whole path from pixels to vectors. Thread-safe.
 
-    centre: (D,), subtracted from every unit vector; flip: when a vector is averaged with the mirrored crop's: "never",
-    "enrolment" or "always".
+    centre: (D,), subtracted from every unit vector; flip: "never", "enrolment" or "always", when a crop's vector is
+    averaged with its mirror image's.
     """
 
     def __init__(
@@ -107,13 +107,27 @@ class FaceEmbedder:
             raise InvalidInput(f"an aligned crop has {CROP_SIDE}×{CROP_SIDE} pixels")
         return Embeddings(self._space, self._embed(np.stack(pixels), enrolment))
 
+    def aligned(self, image: bytes, *, largest_only: bool = False) -> Pixels:
+        """The faces' aligned crops, largest first, as they are embedded: (N, 112, 112, 3) uint8, N = 0 for none.
+
+        Raises: as `detect`.
+        """
+        pixels = decode_image(image, self._limits)
+        found = self._detector(pixels)[: 1 if largest_only else None]
+        crops = [align_face(pixels, face.landmarks) for face in found]
+        return np.array(crops, np.uint8).reshape(-1, CROP_SIDE, CROP_SIDE, 3)
+
+    def embed_aligned(self, aligned: Pixels) -> Floats:
+        """Crops as probes: (N, 112, 112, 3) uint8 -> (N, D) unit float32."""
+        return self._embed(aligned, enrolment=False)
+
     def _describe(self, pixels: Pixels, found: Detection, crop: Pixels) -> Face:
         height, width = pixels.shape[:2]
         quality = assess(crop, found.box, found.landmarks, width, height)
         return Face(found.box, found.landmarks, found.confidence, quality)
 
     def _embed(self, aligned: Pixels, enrolment: bool) -> Floats:
-        """(N, 112, 112, 3) uint8 -> (N, D) unit float32, averaged with the mirrored crop where `flip` says so."""
+        """(N, 112, 112, 3) uint8 -> (N, D) unit float32; averaged with the mirrored crop's when `flip` says so."""
         if self._flip == "never" or (self._flip == "enrolment" and not enrolment):
             return self._finish(self._model.embed(aligned))
         both = self._model.embed(np.concatenate([aligned, aligned[:, :, ::-1]]))

@@ -57,6 +57,13 @@ class SqliteReader:
         row = self._one("SELECT value FROM settings WHERE name = ?", name)
         return None if row is None else cast(bytes, row[0])
 
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        # Names are ordered by their bytes, and U+10FFFF has the greatest of all characters.
+        rows = self._all(
+            "SELECT name, value FROM settings WHERE name >= ?1 AND name < ?1 || char(1114111) ORDER BY name", prefix
+        )
+        return dict(cast("list[tuple[str, bytes]]", rows))
+
     # -------------------------------------------------------------------------------------------- changes
 
     def last_seq(self) -> int:

@@ -13,7 +13,7 @@ from index.sqlite_connection import translated_errors
 from index.sqlite_reader import SqliteReader, Value
 from lookalike.domain import Op
 from lookalike.errors import Conflict
-from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
 
 
 class SqliteWriter(SqliteReader):
@@ -50,6 +50,9 @@ class SqliteWriter(SqliteReader):
             value,
         )
 
+    def delete_setting(self, name: str) -> bool:
+        return self._run("DELETE FROM settings WHERE name = ?", name) > 0
+
     # ---------------------------------------------------------------------------------------- collections
 
     def put_collection(self, row: CollectionRow) -> None:
@@ -66,6 +69,8 @@ class SqliteWriter(SqliteReader):
         self._log(Op.PUT, row.id)
 
     def delete_collection(self, collection_id: str) -> None:
+        for name in self.settings(collection_setting(collection_id)):
+            self.delete_setting(name)
         if self._run("DELETE FROM collections WHERE id = ?", collection_id):
             self._log(Op.DELETE, collection_id)
 

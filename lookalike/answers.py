@@ -69,8 +69,11 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedFace:
+    """nearest: similarities of the two nearest subjects, whether candidates or not; fewer where there are fewer."""
+
     face: Face
     candidates: tuple[Candidate, ...]
+    nearest: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from lookalike.enrolment import Enroller
 from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
 from lookalike.live import Answering, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
+from lookalike.probe_log import ProbeLog
 from lookalike.register import UNSET
 from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
@@ -42,7 +43,6 @@ from lookalike.trials import Trials, timed
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
-
 
 NEAR_DUPLICATE = 0.98
 """How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
@@ -75,9 +75,11 @@ class Gallery(Enroller):
         models: Models,
         trials: Trials,
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
+        probes: ProbeLog | None = None,
     ) -> None:
         super().__init__(records, audit, rosters, models)
         self._trials = trials
+        self._probes = probes or ProbeLog(None)
         self._today = today
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
@@ -158,7 +160,12 @@ class Gallery(Enroller):
                 raise InvalidInput("limit: 1 to 100 are allowed")
             where = self._records.collection(collection)
             where.require(kind)
-            found = self._duplicates(where, image, ask) if ask.near_duplicates else self._answer(where, image, ask)
+            if ask.near_duplicates:
+                found = self._duplicates(where, image, ask)
+            elif kind is Kind.FACE:
+                found = self._probes.noting(where, lambda: self._answer(where, image, ask), unfiltered=not ask.metadata)
+            else:
+                found = self._answer(where, image, ask)
             record.details.update(
                 faces=len(found.faces),
                 threshold=round(found.threshold.similarity, 4),
@@ -207,7 +214,8 @@ class Gallery(Enroller):
         ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
         hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
         answers = self._candidates(live, size, hits)
-        identified = tuple(IdentifiedFace(f.face, c) for f, c in zip(faces, answers, strict=True))
+        nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
+        identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
         return Identification(identified, bar, where.space.model, where.generation)
 
     def _duplicates(self, where: Collection, image: bytes, ask: _Ask) -> Identification:

@@ -232,11 +232,20 @@ class JobRow:
     payload: bytes
 
 
+def collection_setting(collection_id: str, name: str = "") -> str:
+    """The name of a setting that goes with its collection; of all of them the prefix."""
+    return f"collection/{collection_id}/{name}"
+
+
 class RowReader(Protocol):
     """Consistent reads of ciphertext rows."""
 
     def get_setting(self, name: str) -> bytes | None:
         """A small value of the deployment, such as a wrapped key."""
+        ...
+
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        """All values whose names begin so."""
         ...
 
     def last_seq(self) -> int:
@@ -307,12 +316,13 @@ class RowWriter(RowReader, Protocol):
     """Writes within one transaction; each put or delete of a record appends to the change sequence."""
 
     def put_setting(self, name: str, value: bytes) -> None: ...
+    def delete_setting(self, name: str) -> bool: ...
     def put_collection(self, row: CollectionRow) -> None:
         """Insert, or replace the row of the same id."""
         ...
 
     def delete_collection(self, collection_id: str) -> None:
-        """With all its subjects, samples, blobs and calibration."""
+        """With all its subjects, samples, blobs and calibrations, and the settings that `collection_setting` names."""
         ...
 
     def put_subject(self, row: SubjectRow) -> None: ...

@@ -16,6 +16,7 @@ import numpy as np
 
 from lookalike import generations
 from lookalike.answers import Caller
+from lookalike.calibration import uncalibrated
 from lookalike.domain import (
     AuditEntry,
     Collection,
@@ -28,7 +29,7 @@ from lookalike.domain import (
 )
 from lookalike.errors import Conflict, InvalidInput, NoSuchGeneration, NotCalibratable
 from lookalike.fusion import fuse
-from lookalike.live import Answering, Live, base_calibration
+from lookalike.live import Live, base_calibration
 from lookalike.on_record import Operation, on_record
 from lookalike.paired import Paired
 from lookalike.ports import AuditLog, Models, Records
@@ -278,9 +279,11 @@ class Reindexer:
         """Give another space thresholds of its own, where the old one had its own or none is shipped."""
         if view.space == where.space or self._records.calibration(view) is not None:
             return
-        shipped = self._models.calibration(view.space)
-        if shipped is not None and self._records.calibration(where) is None:
+        shipped, own = self._models.calibration(view.space), self._records.calibration(where)
+        if shipped is not None and own is None:
             return
+        if view.kind is Kind.IMAGE and own is None and self._models.calibration(where.space) is None:
+            return  # its searches rank, and a change of model must not make them decide
         base = shipped or base_calibration(self._models, view)
         if base is None or ((shipped is not None or view.kind is Kind.IMAGE) and len(roster) < MIN_SUBJECTS):
             return
@@ -314,7 +317,9 @@ class Reindexer:
     def _judge(self, where: Collection, view: Collection) -> tuple[Paired, float, float]:
         """How both generations know the enrolled by one sample from their others, and their thresholds."""
         old, new = self._live.exactly(where), self._live.exactly(view)
-        before, after = (_threshold(a, where.target_fpir) for a in (old, new))
+        before, after = (a.threshold(where.target_fpir).similarity for a in (old, new))
+        if old.known is None or new.known is None:
+            before = after = uncalibrated(0).similarity
         known_before, known_now = known_by(old.roster, before), known_by(new.roster, after)
         both = known_before.keys() & known_now.keys()
         lost = sum(known_before[n] and not known_now[n] for n in both)
@@ -377,10 +382,6 @@ def known_by(roster: Roster, threshold: float, subjects: int = JUDGED_SUBJECTS) 
         vectors = roster.index.vectors(numbers)
         found[numbers[0]] = fuse(vectors[0], vectors[1:], roster.fusion) >= threshold
     return found
-
-
-def _threshold(answering: Answering, fpir: float) -> float:
-    return answering.threshold(fpir).similarity
 
 
 def _unfinished(collection: Collection) -> Generation:

@@ -54,13 +54,17 @@ class Settings(BaseSettings):
     embedder: str = "sface-int8"
     models: tuple[str, ...] = ()
     image_models: tuple[str, ...] = ()
-    model_makers: tuple[Path, ...] = ()
+    model_signers: tuple[Path, ...] = ()
+    accepted_licences: tuple[str, ...] = ()
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     calibrate_from: int = Field(
         200, ge=0, description="subjects from which a service calibrates a collection by itself; 0 leaves it to you"
     )
     standby_hours: float = Field(
         24.0, ge=0, description="how long after a re-index one can roll back to the generation before"
+    )
+    drift_days: int = Field(
+        90, ge=0, le=3_650, description="days that the counts of what probes were like are kept; 0 counts nothing"
     )
     workers: int = Field(
         0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
@@ -71,7 +75,7 @@ class Settings(BaseSettings):
     max_faces: int = Field(100, ge=1, le=1_000)
     max_images: int = Field(32, ge=1, le=1_000)
     max_request_bytes: int = Field(64_000_000, ge=1_000)
-    max_bundle_bytes: int = Field(64_000_000, ge=1_000, description="the largest model bundle")
+    max_bundle_bytes: int = Field(64_000_000, ge=1_000, description="the largest model bundle that is imported")
     max_queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a worker; more are shed")
     header_timeout_s: float = Field(10.0, gt=0)
     body_idle_timeout_s: float = Field(10.0, gt=0)

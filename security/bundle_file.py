@@ -1,122 +1,179 @@
-"""The one-file form of a model: a signed manifest, then the parts that it names, nothing before and nothing after.
+"""A model bundle in one file: signed by its maker, verified before a byte of a part is parsed.
 
-Layout, lengths in bytes, numbers big-endian:
+Layout, lengths in bytes:
 
-    magic "LKB1" 4 | manifest's length 4 | maker's public key 32 | signature 64 | manifest | parts
+    magic "LKB1" 4 | length of the manifest 4, big-endian | public key 32 | signature 64 | manifest | parts
 
-    signature = Ed25519(maker's key, "lookalike model bundle" | 0x0a | magic | manifest)
-
-The parts stand in the order of their names, each as long as the manifest says. Since the manifest has their SHA-256,
-its signature covers every byte but the head's own. `open_bundle` checks in this order: the whole length, the maker,
-the signature, what the manifest says, each part's length and hash; only then does anyone parse a part.
+The manifest is canonical JSON; its table `parts` names each part's bytes and SHA-256, and the parts follow in the order
+of their names, with nothing behind them. The signature is Ed25519 (RFC 8032) over a prefix and the manifest, so that it
+covers the parts through their hashes. The key in the file only says which trusted key to try: a file that brings
+its own trust has none.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
-from collections.abc import Callable, Iterable, Mapping
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from lookalike.errors import BadBundle, TamperedData, UntrustedBundle
-from security.makers import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, MakerKey, require_signed
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from lookalike.errors import BadBundle, BadSettings, UntrustedBundle
 
 MAGIC = b"LKB1"
+KEY_BYTES, SIGNATURE_BYTES = 32, 64
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_BUNDLE_BYTES = 1 << 30
 
-_HEAD = struct.Struct(f">4sI{PUBLIC_KEY_BYTES}s{SIGNATURE_BYTES}s")
-HEAD_BYTES = _HEAD.size
-_DOMAIN = b"lookalike model bundle\n"
-"""Goes before what is signed, so that no other signature of the same key ever passes for a bundle's."""
+_LENGTH_AT = len(MAGIC)
+_KEY_AT = _LENGTH_AT + 4
+_SIGNATURE_AT = _KEY_AT + KEY_BYTES
+HEADER_BYTES = _SIGNATURE_AT + SIGNATURE_BYTES
+
+_BUNDLE = b"lookalike model bundle\n"
+"""Goes before the manifest when it is signed, so that no other signature of the key passes for a bundle's."""
+
 
 _OTHERS = ((b"PK\x03\x04", "a zip archive"), (b"\x80", "a pickle"), (b"\x1f\x8b", "a gzip file"), (b"{", "JSON"))
 
 
-@dataclass(frozen=True, slots=True)
-class PartEntry:
-    """A part as the manifest names it. sha256: 64 hexadecimal digits."""
+@dataclass(frozen=True, slots=True, repr=False)
+class Maker:
+    """Who signs bundles. public_key: 32 bytes; sign: message → 64 bytes of Ed25519."""
 
-    name: str
-    bytes: int
-    sha256: str
+    public_key: bytes
+    sign: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenedBundle:
-    """A bundle of which every byte was verified. maker: the name of the key that signed it."""
+    """What a verified file holds. manifest: canonical JSON; parts: name → bytes, hashes checked; maker: its key."""
 
     manifest: bytes
     parts: Mapping[str, bytes]
-    maker: str
+    maker: bytes
 
 
-def make_bundle(manifest: bytes, parts: Mapping[str, bytes], key: MakerKey) -> bytes:
-    """The file. manifest: canonical JSON that names exactly these parts."""
-    signature = key.sign(_DOMAIN + MAGIC + manifest)
-    head = _HEAD.pack(MAGIC, len(manifest), key.public_key, signature)
+def write_bundle(manifest: bytes, parts: Mapping[str, bytes], maker: Maker) -> bytes:
+    """The file's bytes. manifest: canonical, naming these parts. Raises: BadBundle where it names others."""
+    named = _named(manifest)
+    if named.keys() != parts.keys() or any(_differs(parts[name], *named[name]) for name in named):
+        raise BadBundle("the manifest does not name these parts")
+    head = MAGIC + len(manifest).to_bytes(4, "big") + maker.public_key + maker.sign(_BUNDLE + manifest)
     return b"".join((head, manifest, *(parts[name] for name in sorted(parts))))
 
 
 def open_bundle(
     data: bytes,
-    makers: Mapping[bytes, str],
-    parts_of: Callable[[bytes], Iterable[PartEntry]],
-    max_bytes: int,
+    trusted: Collection[bytes],
+    *,
+    check: Callable[[bytes], object] = lambda manifest: None,
+    max_bytes: int = MAX_BUNDLE_BYTES,
 ) -> OpenedBundle:
-    """What a bundle holds, once all of it was verified.
+    """Signature by a trusted key first, then every length and hash, then nothing may be left.
 
-    makers: public key → name of those who may sign; parts_of: checks a signed manifest and gives the parts it names.
-    Raises: BadBundle, UntrustedBundle, and what `parts_of` raises.
+    check: raises for a signed manifest that cannot be used, before any part is hashed.
+    Raises: BadBundle, UntrustedBundle, and as `check` does.
     """
-    size, public_key, signature = _head(data, max_bytes)
-    manifest = data[HEAD_BYTES : HEAD_BYTES + size]
-    if public_key not in makers:
-        raise UntrustedBundle(
-            f"the bundle is signed by the key {public_key.hex()[:16]}…, which is not one of the makers trusted here; "
-            "LOOKALIKE_MODEL_MAKERS adds one"
-        )
-    try:
-        require_signed(public_key, signature, _DOMAIN + MAGIC + manifest)
-    except TamperedData:
-        raise BadBundle("the bundle's signature does not fit its manifest: one of them was changed") from None
-    parts = _cut(data, HEAD_BYTES + size, sorted(parts_of(manifest), key=lambda part: part.name))
-    return OpenedBundle(manifest, parts, makers[public_key])
-
-
-def digest_of(manifest: bytes) -> str:
-    """64 hexadecimal digits that stand for the model: SHA-256 of the manifest, which names every part's."""
-    return hashlib.sha256(manifest).hexdigest()
-
-
-def _head(data: bytes, max_bytes: int) -> tuple[int, bytes, bytes]:
-    """Length of the manifest, public key and signature. Raises: BadBundle."""
     if len(data) > max_bytes:
-        raise BadBundle(f"a bundle of at most {max_bytes} bytes is allowed; LOOKALIKE_MAX_BUNDLE_BYTES raises that")
-    if data[: len(MAGIC)] != MAGIC:
-        kind = next((f": it looks like {name}" for start, name in _OTHERS if data.startswith(start)), "")
-        raise BadBundle(f"this is not a model bundle{kind}; `lookalike models pack` makes one")
-    if len(data) < HEAD_BYTES:
+        raise BadBundle(f"a bundle has at most {max_bytes} bytes")
+    if len(data) < HEADER_BYTES or data[: len(MAGIC)] != MAGIC:
+        looks = next((f": it looks like {kind}" for start, kind in _OTHERS if data.startswith(start)), "")
+        raise BadBundle(f"this is no model bundle of a known format{looks}")
+    length = int.from_bytes(data[_LENGTH_AT:_KEY_AT], "big")
+    key, signature = data[_KEY_AT:_SIGNATURE_AT], data[_SIGNATURE_AT:HEADER_BYTES]
+    manifest = data[HEADER_BYTES : HEADER_BYTES + length]
+    if length > MAX_MANIFEST_BYTES or len(manifest) != length:
         raise BadBundle("the bundle is cut short")
-    _, size, public_key, signature = _HEAD.unpack_from(data)
-    if not 2 <= size <= MAX_MANIFEST_BYTES:
-        raise BadBundle(f"the bundle's manifest has {size} bytes; 2 to {MAX_MANIFEST_BYTES} are allowed")
-    if len(data) < HEAD_BYTES + size:
-        raise BadBundle("the bundle is cut short")
-    return size, public_key, signature
+    if key not in trusted:
+        raise UntrustedBundle(f"the bundle is signed by a key that is not trusted here: {key.hex()}")
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, _BUNDLE + manifest)
+    except (InvalidSignature, ValueError):
+        raise BadBundle("the bundle's signature is wrong: its manifest was changed, or it was never signed") from None
+    check(manifest)
+    parts, at = {}, HEADER_BYTES + length
+    for name, (size, sha256) in sorted(_named(manifest).items()):
+        part = data[at : at + size]
+        if _differs(part, size, sha256):
+            raise BadBundle(f"the part {name} is cut short or not the one that was signed")
+        parts[name], at = part, at + size
+    if at != len(data):
+        raise BadBundle("the bundle goes on behind its last part")
+    return OpenedBundle(manifest, parts, key)
 
 
-def _cut(data: bytes, start: int, entries: Iterable[PartEntry]) -> dict[str, bytes]:
-    """The parts, each of the length and hash that was signed. Raises: BadBundle."""
-    entries = list(entries)
-    wanted = start + sum(part.bytes for part in entries)
-    if len(data) != wanted:
-        what = "is cut short" if len(data) < wanted else "has bytes after its last part"
-        raise BadBundle(f"the bundle {what}: {wanted} bytes are what its manifest says, and it has {len(data)}")
-    parts = {}
-    for part in entries:
-        found = data[start : start + part.bytes]
-        start += part.bytes
-        if hashlib.sha256(found).hexdigest() != part.sha256:
-            raise BadBundle(f"the part {part.name} of the bundle is not the one that was signed")
-        parts[part.name] = found
-    return parts
+def new_maker(path: Path) -> Maker:
+    """A key of its own for whoever makes bundles: PATH for its owner alone, PATH.pub for those who trust them.
+
+    Raises: BadSettings where either is there already, or cannot be written.
+    """
+    private = Ed25519PrivateKey.generate()
+    maker = _maker(private)
+    _write_new(path.with_name(path.name + ".pub"), maker.public_key.hex(), 0o644)
+    _write_new(path, private.private_bytes_raw().hex(), 0o600)
+    return maker
+
+
+def _write_new(path: Path, text: str, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise BadSettings(f"the key cannot be written to {path}: {error.strerror}") from error
+
+
+def read_maker(path: Path) -> Maker:
+    """What `new_maker` wrote. Raises: BadSettings where it cannot be read, or others than its owner may."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise BadSettings(f"the key {path} may be read by others: chmod 600 it")
+        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text("ascii").strip()))
+    except OSError as error:
+        raise BadSettings(f"the key {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadSettings(f"{path} holds no key: 64 hex digits are wanted") from error
+    return _maker(private)
+
+
+def read_public_keys(paths: Iterable[Path]) -> tuple[bytes, ...]:
+    """Keys to trust, 64 hex digits a file. Raises: BadSettings."""
+    keys = []
+    for path in paths:
+        try:
+            key = bytes.fromhex(path.read_text("ascii").strip())
+        except (OSError, ValueError) as error:
+            raise BadSettings(f"the public key {path} cannot be read: 64 hex digits are wanted") from error
+        if len(key) != KEY_BYTES:
+            raise BadSettings(f"the public key {path} has {len(key)} bytes, not {KEY_BYTES}")
+        keys.append(key)
+    return tuple(keys)
+
+
+def maker_of_seed(seed: bytes) -> Maker:
+    """seed: 32 bytes that nobody else can know."""
+    return _maker(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def _maker(private: Ed25519PrivateKey) -> Maker:
+    return Maker(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), private.sign)
+
+
+def _named(manifest: bytes) -> dict[str, tuple[int, str]]:
+    """The manifest's table of parts: name → bytes and SHA-256. Raises: BadBundle."""
+    try:
+        named = {name: (part["bytes"], part["sha256"]) for name, part in json.loads(manifest)["parts"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadBundle("the bundle's manifest names no parts") from error
+    if any(type(size) is not int or not isinstance(sha256, str) for size, sha256 in named.values()):
+        raise BadBundle("the bundle's manifest gives a part no size or no hash")
+    return named
+
+
+def _differs(part: bytes, size: int, sha256: str) -> bool:
+    return size < 1 or len(part) != size or hashlib.sha256(part).hexdigest() != sha256

@@ -9,6 +9,9 @@ import typer
 from api.commands.output import JsonOption, print_json, print_table
 from api.commands.session import open_client
 
+HARDLY_REACHED = 0.999
+"""A similarity that only a picture and itself have."""
+
 app = typer.Typer(no_args_is_help=True, help="List, show and cancel jobs.")
 
 
@@ -58,7 +61,14 @@ def calibrate(collection: Annotated[str, typer.Argument(metavar="COLLECTION")], 
     result = job.get("result")
     print(f"calibrated {collection}")
     if isinstance(result, dict):
+        before, after = result["before"], result["after"]
+        was = "none" if before["source"] == "uncalibrated" else f"{before['similarity']:.3f}"
         print(
             f"learned from {result['subjects']} subjects and {result['pairs']} pairs; threshold "
-            f"{result['before']['similarity']:.3f} before, {result['after']['similarity']:.3f} now"
+            f"{was} before, {after['similarity']:.3f} now"
         )
+        if after["similarity"] >= HARDLY_REACHED:
+            print(
+                f"hardly anything reaches that: so few subjects cannot show what a rate of {after['target_fpir']:g} "
+                "takes; ask for a higher one with --fpir"
+            )

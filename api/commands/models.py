@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.commands.output import JsonOption, print_json, print_table
+from api.commands.output import JsonOption, complain, print_json, print_table
 from api.commands.session import open_client, require_local
 from lookalike.errors import BadBundle, BadSettings, InvalidInput, NoEarlierModel
 
 if TYPE_CHECKING:
     from api.client_shapes import ActivationJson, ModelJson
     from lookalike.settings import Settings
-    from security.makers import MakerKey
+    from security.bundle_file import Maker
 
 app = typer.Typer(no_args_is_help=True, help="Import models, and say which one new collections get.")
 
@@ -51,8 +51,16 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Show what is known of a model: its licence, its training data, what was measured, who signed it."""
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model at hand, or a bundle's file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a model: licence, training data, figures, who signed it; of a file its card or manifest."""
+    from api.bundles import PREFIX
+
+    if name.startswith(PREFIX) or Path(name).is_file():
+        _show_file(name, as_json)
+        return
     with open_client() as client:
         found = client.model(name)
     if as_json:
@@ -62,25 +70,27 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def keygen(out: Annotated[Path, typer.Argument(metavar="OUT")]) -> None:
-    """Make a maker's key pair: OUT, for you alone, and OUT.pub, for those who trust you."""
-    from security.makers import new_maker_key
+def keygen(
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="The private key's file; OUT.pub gets the public one.")],
+) -> None:
+    """Make a key to sign bundles with."""
+    from security.bundle_file import new_maker
 
-    key = new_maker_key()
-    public = key.write(out)
-    print(f"wrote {out}, which signs, and {public}, which others name in LOOKALIKE_MODEL_MAKERS to trust you")
+    new_maker(out)
+    print(f"wrote {out}, which signs: keep it to yourself")
+    print(f"wrote {out}.pub, which services trust that name it in LOOKALIKE_MODEL_SIGNERS")
 
 
 @app.command()
 def pack(
-    source: Annotated[str, typer.Argument(metavar="EXPORT_FOLDER", help="Or the name of well-known weights.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    source: Annotated[str, typer.Argument(metavar="EXPORT", help="A run's export, or the name of known weights.")],
     key: KeyOption = None,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The bundle's file.")] = Path("model.lkb"),
     weights: FromOption = None,
     sha256: HashOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make one signed file of an export folder."""
+    """Make one signed file of a trained model's export folder."""
     from security.whole_files import write_whole
 
     data = _packed(source, key, weights, sha256)
@@ -88,7 +98,8 @@ def pack(
     if as_json:
         print_json({"file": str(out), "bytes": len(data)})
     else:
-        print(f"wrote {out}, {len(data)} bytes")
+        print(f"wrote {out}, {len(data) / 1e6:.1f} MB")
+        print(f"`lookalike models import {out}` brings it into a service")
 
 
 @app.command("import")
@@ -121,23 +132,37 @@ def import_(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)], as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A bundle's file, or the name of a shipped one.")],
+    as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle's signature and hashes, then load it and embed two pictures, without keeping anything."""
-    from api.bundle_store import read_bundle, try_out
+    """Check signature, hashes and manifest, then load the model and embed two pictures; nothing is kept."""
+    from api.bundles import open_named, try_out
+    from embedder.bundles import CALIBRATION
     from lookalike.settings import read_settings
 
     settings = read_settings()
-    bundle = read_bundle(_read(file, settings), _makers(settings), settings.max_bundle_bytes)
-    encoder = try_out(bundle, settings)
-    manifest = bundle.manifest
+    makers = _makers(settings)
+    manifest, opened = open_named(settings, name, makers)
+    encoder = try_out(settings, manifest, opened.parts)
+    facts = {
+        "name": manifest.name,
+        "kind": manifest.kind.value,
+        "model": manifest.model,
+        "dimension": manifest.dimension,
+        "licence": manifest.licence.id,
+        "commercial": manifest.licence.commercial,
+        "calibrated": CALIBRATION in opened.parts,
+        "runtime": encoder.runtime,
+        "maker": makers[opened.maker],
+        "signed_by": opened.maker.hex(),
+        "bytes": {part: len(data) for part, data in opened.parts.items()},
+    }
     if as_json:
-        facts = {"model": manifest.model, "kind": manifest.kind.value, "dimension": manifest.dimension}
-        print_json({"sound": True, **facts, "maker": bundle.maker, "runtime": encoder.runtime})
+        print_json(facts)
         return
-    print(f"sound: {manifest.model}, signed by {bundle.maker}; every part is the one that was signed")
-    print(f"{manifest.kind.value} vectors of length 1 and dimension {manifest.dimension}, through {encoder.runtime}")
-    print(f"licence: {manifest.licence.id}, {'' if manifest.licence.commercial else 'not '}for commercial use")
+    print_table(("what", "value"), [(key, str(value)) for key, value in facts.items()])
+    if not manifest.licence.commercial:
+        complain(f"the licence does not allow commercial use: {manifest.licence.note}")
 
 
 @app.command()
@@ -184,7 +209,7 @@ def _packed(source: str, key: Path | None, weights: Path | None, sha256: str | N
     """A signed bundle of an export folder or of well-known weights. Raises: BadModel, InvalidInput, BadSettings."""
     from embedder.bundles import parts_named, read_export, read_manifest
     from embedder.known_weights import KNOWN, make_export
-    from security.bundle_file import make_bundle
+    from security.bundle_file import write_bundle
 
     folder = Path(source)
     if folder.is_dir():
@@ -195,30 +220,31 @@ def _packed(source: str, key: Path | None, weights: Path | None, sha256: str | N
     else:
         known = ", ".join(KNOWN)
         raise InvalidInput(f"{source}: no such file or export folder, nor the name of well-known weights ({known})")
-    return make_bundle(manifest.text, parts, _signing_key(key))
+    return write_bundle(manifest.text, parts, _signer(key))
 
 
-def _signing_key(path: Path | None) -> MakerKey:
+def _signer(path: Path | None) -> Maker:
     """Raises: BadSettings."""
-    from security.makers import own_key, read_maker_key
+    from security.bundle_file import read_maker
+    from security.makers import own_maker
 
     if path is not None:
-        return read_maker_key(path)
+        return read_maker(path)
     from api.commands.vault import open_vault
 
     with open_vault(require_local("signing with the deployment's own key")) as vault:
-        return own_key(vault.keyring)
+        return own_maker(vault.keyring)
 
 
 def _makers(settings: Settings) -> dict[bytes, str]:
     """Those that are trusted here; the deployment itself only where its data folder is."""
     from api.commands.vault import open_vault
-    from security.makers import own_key, trusted_makers
+    from security.makers import own_maker, trusted_makers
 
     if settings.url is not None or not settings.data.is_dir():
-        return trusted_makers(settings.model_makers)
+        return trusted_makers(settings.model_signers)
     with open_vault(settings) as vault:
-        return trusted_makers(settings.model_makers, own_key(vault.keyring))
+        return trusted_makers(settings.model_signers, own_maker(vault.keyring))
 
 
 def _read(path: Path, settings: Settings) -> bytes:
@@ -237,6 +263,21 @@ def _read(path: Path, settings: Settings) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------- printing
+
+
+def _show_file(name: str, as_json: bool) -> None:
+    """A bundle's card, or its whole manifest."""
+    import json
+
+    from api.bundles import open_named
+    from lookalike.settings import read_settings
+
+    settings = read_settings()
+    manifest, opened = open_named(settings, name, _makers(settings))
+    if as_json:
+        print_json(json.loads(manifest.text))
+        return
+    print(opened.parts.get("card.md", f"# {manifest.name}\n\n{manifest.data}".encode()).decode("utf-8", "replace"))
 
 
 def _show(model: ModelJson) -> None:

@@ -61,10 +61,11 @@ def _tell(verdict: Verdict, folder: Path, out: Path, as_json: bool) -> None:
         print_json({**asdict(verdict), "export": str(folder)})
         return
     rows = [(name, *(f"{100 * value:.2f}" for value in values)) for name, values in verdict.table.items()]
-    print_table(("on classes kept apart, %", *verdict.names), rows)
+    if rows:
+        print_table(("on classes kept apart, %", *verdict.names), rows)
     print(verdict.sentence)
     print(f"curves: tensorboard --logdir {out}")
-    print(f"pack it: lookalike models pack {folder} --out model.lkb")
+    print(f"pack it: lookalike models pack {folder} --key KEY --out {out.name}.lkb (lookalike models keygen makes KEY)")
 
 
 def _command(config: TrainConfig, source: Path) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DPI = 120
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
-DEVIATES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
+DEVIATES = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 """Rates that the axes of the DET curve are marked at."""
 
 
@@ -137,19 +137,22 @@ def _draw_roc(axes: Axes, curve: Curve) -> None:
 
 
 def _draw_det(axes: Axes, curve: Curve, searches: OpenSet | None) -> None:
-    lines = [("verification: missed pairs (FRR) over FAR", curve.far, 1 - curve.tar)]
+    lines = [("two pictures: missed pairs (FRR) over FAR", curve.far, 1 - curve.tar)]
     if searches is not None:
         alarms = np.geomspace(1 / len(searches.stranger_best), 0.5, 60)
         missed = np.array([fnir_at(searches, float(rate)) for rate in alarms])
-        lines.append(("identification: missed people (FNIR) over FPIR", alarms, missed))
+        lines.append(("search: who or what is missed (FNIR) over FPIR", alarms, missed))
     for label, x, y in lines:
         inside = (x > 0) & (x < 1) & (y > 0) & (y < 1)
         axes.plot(deviates(x[inside]), deviates(y[inside]), label=label)
+    half = DEVIATES.index(0.5)
+    # Misses above a half are shown where there are such searches: most things are harder than faces.
+    most = len(DEVIATES) - 1 if lines[-1][2].max() > 0.5 and searches is not None else half
     marks, names = deviates(np.array(DEVIATES)), [f"{100 * rate:g}" for rate in DEVIATES]
-    axes.set_xticks(marks, names)
-    axes.set_yticks(marks[2:], names[2:])
-    axes.set_xlim(marks[0], marks[-1])
-    axes.set_ylim(marks[2], marks[-1])
+    axes.set_xticks(marks[: half + 1], names[: half + 1])
+    axes.set_yticks(marks[2 : most + 1], names[2 : most + 1])
+    axes.set_xlim(marks[0], marks[half])
+    axes.set_ylim(marks[2], marks[most])
     axes.set_title("DET: misses against false alarms")
     axes.set_xlabel("false alarms, % (normal deviates)")
     axes.set_ylabel("misses, % (normal deviates)")

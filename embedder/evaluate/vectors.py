@@ -63,7 +63,7 @@ def embed(
                 on_progress(len(answers), len(pictures))
     place = np.array([i for i, answer in enumerate(answers) if not isinstance(answer, str)], np.int64)
     if not len(place):
-        raise InvalidInput("no picture shows a face")
+        raise InvalidInput("no picture can be read, or none shows a face")
     both = np.stack([answer for answer in answers if not isinstance(answer, str)])
     number = {name: i for i, name in enumerate(sorted({p.person for p in pictures}))}
     return Embedded(

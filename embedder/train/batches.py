@@ -24,6 +24,8 @@ from lookalike.domain import Labels, Pixels
 from lookalike.errors import InvalidInput
 
 CHUNK = 64
+MIRRORED = 1
+"""The variant of `frozen_features` that is the picture's mirror image; always there, for a service may ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,11 @@ def cached_features(features: torch.Tensor, labels: Labels, config: TrainConfig,
     optimiser = config.optimiser
     batches = PKBatches(labels, optimiser.classes, optimiser.pictures, config.seed)
     of_rows = torch.from_numpy(labels)
+    seen = [v for v in range(len(features)) if v != MIRRORED or config.augment.flip]
     for number in range(first, optimiser.steps * optimiser.accumulate):
         rows = torch.from_numpy(batches.rows(number))
         rng = np.random.default_rng([config.seed, 4, number])
-        variant = torch.from_numpy(rng.integers(len(features), size=len(rows)))
+        variant = torch.from_numpy(rng.choice(seen, size=len(rows)))
         yield Batch(_spread(features[variant, rows]), of_rows[rows], rows)
 
 

@@ -40,7 +40,9 @@ def save_checkpoint(path: Path, state: State, parts: dict[str, Any], optimiser: 
         values = part.state_dict() if isinstance(part, torch.nn.Module) else part
         tensors |= {f"{name}/{key}": value.detach().cpu().contiguous().clone() for key, value in values.items()}
     for number, values in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{number}/{key}": torch.as_tensor(value).cpu() for key, value in values.items()}
+        tensors |= {
+            f"optimiser/{number}/{key}": torch.as_tensor(value).cpu().contiguous() for key, value in values.items()
+        }
     numbers = asdict(state)
     numbers["best"] = None if state.best == float("-inf") else state.best
     write_atomically(path, save(tensors, {"state": json.dumps(numbers)}))

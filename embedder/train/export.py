@@ -117,20 +117,20 @@ def card(run: Run, verdict: Verdict) -> str:
         f"# {output.name}",
         "",
         f"Started from: {run.opened.backbone.origin}. Trained on: {output.data or repr(run.training)}.",
-        f"Licence: {output.licence}. {output.note}",
+        f"Licence: {output.licence}. {output.note}".strip(),
         "",
         f"**{verdict.sentence}**",
-        "",
-        "| on held-out classes | " + " | ".join(verdict.names) + " |",
-        "|---|" + "---|" * len(verdict.names),
     ]
-    lines += [
-        f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in values) + " |"
-        for name, values in verdict.table.items()
-    ]
-    return "\n".join(
-        [*lines, "", f"{run.held_out!r}, none of them in training. Differences: {verdict.differences}", ""]
-    )
+    if verdict.table:
+        lines += [
+            "",
+            "| on held-out classes | " + " | ".join(verdict.names) + " |",
+            "|---|" + "---|" * len(verdict.names),
+        ]
+        for name, values in verdict.table.items():
+            lines.append(f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in values) + " |")
+        lines += ["", f"On {run.held_out!r}, none of them in training; in per cent."]
+    return "\n".join([*lines, ""])
 
 
 def _calibration(compared: Compared, run: Run) -> Calibration | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from embedder.models import write_atomically
 from embedder.train.pictures import PictureSet
 from lookalike.domain import Floats
 
@@ -20,16 +21,19 @@ SPRITE_SIDE = 32
 class Journal:
     """Writes into a run's folder. The pictures of triplets and projector are the training pictures themselves."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: list[dict[str, float]]) -> None:
+        """history: rows of before, where a run goes on; whatever a killed run wrote after them is taken back."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._lines = folder / "log.jsonl"
-        self._board: Any = SummaryWriter(str(folder / "tensorboard"))
+        write_atomically(self._lines, "".join(_line(row) for row in history).encode())
+        next_step = int(history[-1]["step"]) + 1 if history else 0
+        self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=next_step)
 
     def row(self, values: dict[str, float]) -> None:
         """values: with "step"."""
         with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({key: round(value, 6) for key, value in values.items()}) + "\n")
+            file.write(_line(values))
         for name, value in values.items():
             if name != "step":
                 self._board.add_scalar(name, value, int(values["step"]))
@@ -63,3 +67,7 @@ class Journal:
 
     def close(self) -> None:
         self._board.close()
+
+
+def _line(values: dict[str, float]) -> str:
+    return json.dumps({key: float(f"{value:.6g}") for key, value in values.items()}) + "\n"

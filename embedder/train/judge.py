@@ -53,7 +53,15 @@ def judge(compared: Compared, config: TrainConfig) -> Verdict:
     labels, kind = compared.labels, config.data.kind
     main = MAIN[kind]
     if len(np.unique(labels)) < 2:
-        return Verdict("untested", "Nothing was held out, so nothing was tested.", main, "", (), {}, {})
+        return Verdict(
+            "untested",
+            "No class was held out of this run, so it tells nothing of classes that it never saw.",
+            main,
+            "",
+            (),
+            {},
+            {},
+        )
     ways = (*compared.baselines, compared.trained)
     found = {way.name: measures(way.probes, way.templates, labels, kind) for way in ways}
     names = tuple(next(iter(found.values())))

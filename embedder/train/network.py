@@ -45,7 +45,8 @@ class EmbeddingNetwork(torch.nn.Module):
 
     def below(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the frozen stages give. (N, 3, side, side) → (N, …) float32."""
-        reduced = self.base_precision is not torch.float32
+        # A traced graph states no precision: the runtime that it is made for chooses its own.
+        reduced = self.base_precision is not torch.float32 and not torch.jit.is_tracing()
         with torch.no_grad(), torch.autocast(pixels.device.type, self.base_precision, enabled=reduced):
             found: torch.Tensor = self.base(pixels)
         return found.float() if reduced else found

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedder.models import write_atomically
 from embedder.train.augment import mix
 from embedder.train.batches import (
     Batch,
@@ -49,6 +50,9 @@ from lookalike.errors import InvalidInput
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
+
+Watcher = Callable[[dict[str, float]], bool]
+"""Called with each row of the history as it is made; says whether the run is to end there."""
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 PROXY_RATE = 100
@@ -84,10 +88,12 @@ def train(
     *,
     resume: bool = False,
     kept: dict[str, torch.Tensor] | None = None,
+    watch: Watcher | None = None,
 ) -> Run:
     """Train, and leave the best weights in the run's folder. The network in the answer has them.
 
     kept: what frozen stages gave in runs before this one in the same process, by what it depends on; added to.
+    watch: told of each evaluation, such as by a tuner that ends runs without promise.
     Raises: InvalidInput where configuration, pictures or folder do not allow it; ModelNotAvailable; BadModel.
     """
     _claim(config, folder, resume)
@@ -102,6 +108,8 @@ def train(
     classes, labels = np.unique(run.training.labels, return_inverse=True)
     run.training = PictureSet(run.training.squares, labels.astype(np.int64), run.training.paths)
     objective = open_objective(config.loss, len(classes), run.network.dimension)
+    for parameter in objective.parameters:
+        parameter.data = parameter.data.to(run.device)
     groups = list(run.network.groups(config.optimiser))
     if objective.parameters:
         rate = config.optimiser.rate * PROXY_RATE
@@ -116,14 +124,21 @@ def train(
     state = load_checkpoint(folder / CHECKPOINT, parts, optimiser) if (folder / CHECKPOINT).exists() else State()
 
     # The loop.
-    journal = Journal(folder)
+    journal = Journal(folder, state.history)
     try:
-        _loop(run, objective, optimiser, state, parts, journal, on_progress)
+        _loop(run, objective, optimiser, state, parts, journal, on_progress, watch or _to_the_end)
+        _restore_best(run)
+        if len(run.held_out):
+            upright, _ = embed_pictures(run.network, run.held_out, run.normalise, run.held_features, mirrored=False)
+            journal.projector(run.held_out, upright.numpy(), run.names, state.step)
     finally:
         journal.close()
-    _restore_best(run)
     run.worked_s = state.seconds
     return run
+
+
+def _to_the_end(row: dict[str, float]) -> bool:
+    return False
 
 
 def _loop(
@@ -134,21 +149,25 @@ def _loop(
     parts: dict[str, object],
     journal: Journal,
     on_progress: Progress,
+    watch: Watcher,
 ) -> None:
     config, settings = run.config, run.config.optimiser
-    if state.step == 0:
+    if not state.history:
         _evaluate(run, state, journal, {})
         save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
+    ended = any(watch(row) for row in state.history)
     begun, losses = time.monotonic() - state.seconds, []
     batches = _batches(run, state.step * settings.accumulate)
     run.network.train()
-    while state.step < settings.steps and not _is_over(state, settings):
+    while state.step < settings.steps and not ended and not _is_over(state, settings):
+        factor = state.cut * rate_factor(state.step, settings)
         for group in optimiser.param_groups:
-            group["lr"] = group["base_lr"] * state.cut * rate_factor(state.step, settings)
+            group["lr"] = group["base_lr"] * factor
         optimiser.zero_grad(set_to_none=True)
         for part in range(settings.accumulate):
-            torch.manual_seed(config.seed * 7_919 + state.step * settings.accumulate + part)  # dropout's draws
-            loss = _loss_of(run, next(batches), objective, state.step) / settings.accumulate
+            number, batch = state.step * settings.accumulate + part, next(batches)
+            torch.manual_seed(config.seed * 7_919 + number)  # dropout's draws; the first batch's making draws too
+            loss = _loss_of(run, batch, objective, number) / settings.accumulate
             loss.backward()
             losses.append(float(loss.detach()) * settings.accumulate)
         if settings.clip:
@@ -162,45 +181,56 @@ def _loop(
             state.seconds = time.monotonic() - begun
             if not math.isfinite(losses[-1]):
                 raise InvalidInput(f"the loss is no number any more at step {state.step}: lower optimiser.rate")
-            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": optimiser.param_groups[-1]["lr"]})
+            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": settings.rate * factor})
             losses.clear()
             save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
+            ended = watch(state.history[-1])
             run.network.train()
 
 
-def _loss_of(run: Run, batch: Batch, objective: Objective, step: int) -> torch.Tensor:
-    """The loss of one batch, mixed and held back as the configuration says."""
+def _loss_of(run: Run, batch: Batch, objective: Objective, number: int) -> torch.Tensor:
+    """The loss of batch `number`, mixed and held back as the configuration says."""
     config = run.config
     inputs = batch.inputs.to(run.device, non_blocking=True)
     labels = batch.labels.to(run.device)
-    inputs, mixture = mix(inputs, config.augment, np.random.default_rng([config.seed, 6, step]))
+    inputs, mixture = mix(inputs, config.augment, np.random.default_rng([config.seed, 6, number]))
     reduced = config.optimiser.precision == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=reduced):
         raw = run.network.top(inputs) if run.features is not None else run.network(inputs)
     embeddings = torch.nn.functional.normalize(raw.float())
+    loss = _unmixed_loss(run, objective, embeddings, labels, batch.rows)
+    if mixture is None:
+        return loss
+    other = _unmixed_loss(run, objective, embeddings, labels[mixture.other.to(run.device)], batch.rows[mixture.other])
+    return mixture.share * loss + (1 - mixture.share) * other
+
+
+def _unmixed_loss(
+    run: Run, objective: Objective, embeddings: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor
+) -> torch.Tensor:
+    """The loss as if each embedding were of the picture at its row, with the leash to what that picture gave."""
     loss: torch.Tensor = objective.loss(embeddings, labels)
-    if mixture is not None:
-        other = objective.loss(embeddings, labels[mixture.other.to(run.device)])
-        loss = mixture.share * loss + (1 - mixture.share) * other
     if run.start is not None:
-        held_to = run.start[batch.rows].to(run.device)
-        loss = loss + config.loss.leash * (1 - (embeddings * held_to).sum(1)).mean()
+        held_to = run.start[rows].to(run.device)
+        loss = loss + run.config.loss.leash * (1 - (embeddings * held_to).sum(1)).mean()
     return loss
 
 
 def _evaluate(run: Run, state: State, journal: Journal, facts: dict[str, float]) -> None:
     """Measure the held-out classes; keep the weights where they are the best so far."""
-    if not len(run.held_out):
-        _keep_best(run)
-        return
+    row = {"step": float(state.step), **facts, "seconds": state.seconds}
+    state.history.append(row)
     with _AveragedWeights(run):
+        if not len(run.held_out):
+            journal.row(row)
+            _keep_best(run)
+            return
         mirror = run.config.output.flip != "never"
         upright, mirrored = embed_pictures(run.network, run.held_out, run.normalise, run.held_features, mirrored=mirror)
         both = torch.nn.functional.normalize(upright + mirrored).numpy()
         probes = both if run.config.output.flip == "always" else upright.numpy()
         found = measures(probes, both, run.held_out.labels, run.config.data.kind)
-        row = {"step": float(state.step), **facts, **found, "seconds": state.seconds}
-        state.history.append(row)
+        row |= found
         journal.row(row)
         value = found[run.config.select or ("open_set" if run.config.data.kind == "face" else "map_r")]
         if value > state.best:
@@ -212,8 +242,6 @@ def _evaluate(run: Run, state: State, journal: Journal, facts: dict[str, float])
             patience = max(1, run.config.optimiser.patience // 2)
             if run.config.optimiser.schedule == "plateau" and state.waited % patience == 0:
                 state.cut /= 4
-        if state.step == run.config.optimiser.steps:
-            journal.projector(run.held_out, probes, run.names, state.step)
 
 
 def _is_over(state: State, settings: object) -> bool:
@@ -226,16 +254,25 @@ def _is_over(state: State, settings: object) -> bool:
 
 
 def _claim(config: TrainConfig, folder: Path, resume: bool) -> None:
-    """Make the folder this run's own. Raises: InvalidInput where it holds another run, or this one unasked."""
+    """Make the folder this run's own.
+
+    Raises: InvalidInput where it holds another run, or this one unasked, or none that could be gone on with.
+    """
     written = folder / "config.json"
-    if written.exists():
-        if config_from(json.loads(written.read_text("utf-8"))) != config:
-            raise InvalidInput("the run's folder holds another configuration; give this run a folder of its own")
-        if not resume:
-            raise InvalidInput("the run's folder holds this run already; go on with it by --resume")
+    if not written.exists():
+        if resume:
+            raise InvalidInput("the run's folder holds no run to go on with; leave out --resume to begin one")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(written, json.dumps(to_dict(config), indent=1).encode() + b"\n")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    written.write_text(json.dumps(to_dict(config), indent=1) + "\n", "utf-8")
+    try:
+        held = config_from(json.loads(written.read_text("utf-8")))
+    except ValueError as error:
+        raise InvalidInput("the run's folder holds a config.json that is not a run's") from error
+    if held != config:
+        raise InvalidInput("the run's folder holds another configuration; give this run a folder of its own")
+    if not resume:
+        raise InvalidInput("the run's folder holds this run already; go on with it by --resume")
 
 
 def _prepare(
@@ -265,6 +302,8 @@ def _prepare(
         return with_two_or_more(found)
 
     training, held_out = side("training pictures", ~apart), side("held-out pictures", apart)
+    if len(np.unique(held_out.labels)) < 2:  # one class cannot be confused with another
+        held_out = PictureSet(held_out.squares[:0], held_out.labels[:0], ())
     (folder / "split.json").write_text(
         json.dumps(
             {
@@ -352,8 +391,6 @@ def _average(averaged: dict[str, torch.Tensor], top: torch.nn.Module, decay: flo
 
 def _keep_best(run: Run) -> None:
     from safetensors.torch import save
-
-    from embedder.models import write_atomically
 
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in run.network.state_dict().items()}
     write_atomically(run.folder / BEST, save(whole))

@@ -137,6 +137,12 @@ class Gallery:
         return Page((), None)
 
 
+class DriftLook:
+    """Has looked and found this many collections drifting."""
+
+    drifting = 0
+
+
 @dataclass
 class Services:
     settings: Settings
@@ -144,6 +150,7 @@ class Services:
     api_keys: Keys = field(default_factory=Keys)
     answers: Answers = field(default_factory=Answers)
     jobs: JobRunner = field(default_factory=runner)
+    drift_look: DriftLook = field(default_factory=DriftLook)
     runtime: str = "double fp32"
     server_context: Any = None
 

@@ -25,6 +25,8 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("PATCH", "/v1/collections/{collection}"): Permission.MANAGE_COLLECTIONS,
     ("DELETE", "/v1/collections/{collection}"): Permission.DELETE_COLLECTIONS,
     ("POST", "/v1/collections/{collection}/calibrate"): Permission.MANAGE_COLLECTIONS,
+    ("GET", "/v1/collections/{collection}/drift"): Permission.MANAGE_COLLECTIONS,
+    ("PUT", "/v1/collections/{collection}/drift/baseline"): Permission.MANAGE_COLLECTIONS,
     ("POST", "/v1/collections/{collection}/reindex"): Permission.RUN_JOBS,
     ("DELETE", "/v1/collections/{collection}/reindex"): Permission.RUN_JOBS,
     ("POST", "/v1/collections/{collection}/reindex/promote"): Permission.MANAGE_MODELS,

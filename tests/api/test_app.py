@@ -118,11 +118,6 @@ def test_a_wrong_bar_for_identify_is_refused_with_a_hint(admin, query, hint):
     assert hint in answer.json()["detail"]
 
 
-def test_search_says_that_no_model_for_images_is_installed(admin):
-    answer = admin.post("/v1/collections/c/search", files={"image": b"picture"})
-    assert (answer.status_code, answer.json()["code"]) == (422, "model_not_available")
-
-
 def test_an_unforeseen_failure_tells_nothing_but_the_request_id(services, admin, caplog):
     def fail() -> None:
         raise KeyError("Ada Lovelace")

@@ -198,7 +198,8 @@ def test_collections_are_changed_listed_and_deleted_with_a_receipt(gallery):
     assert client.patch(path, json={"retention_days": None}).json()["retention_days"] is None
     assert client.patch(path, json={"target_fpir": 2}).status_code == 422
     assert client.post("/v1/collections", json={"name": path.rsplit("/", 1)[1]}).json()["code"] == "collection_exists"
-    assert client.post("/v1/collections", json={"name": "i", "kind": "image"}).json()["code"] == "model_not_available"
+    no_such = {"name": "i", "kind": "image", "model": "gone"}
+    assert client.post("/v1/collections", json=no_such).json()["code"] == "model_not_available"
     assert client.delete(path).status_code == 200
     for method in ("GET", "DELETE"):
         assert client.request(method, path).json()["code"] == "collection_not_found"

@@ -7,7 +7,7 @@ import pytest
 
 from lookalike.domain import Change, Op
 from lookalike.errors import Conflict, NotFound
-from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow
+from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
 
 COLLECTION = CollectionRow("c1", b"lookup-c1", b"wrapped", b"sealed", 1.0)
 SUBJECT = SubjectRow("s1", "c1", b"lookup-s1", b"wrapped", b"sealed", 1.0, 1.0)
@@ -39,6 +39,14 @@ def test_settings_are_kept_and_replaced(rows):
     rows.write(lambda tx: tx.put_setting("root", b"two"))
 
     assert rows.read().get_setting("root") == b"two"
+
+
+def test_settings_are_found_by_how_they_begin_and_can_be_taken_away(rows):
+    for name in ("a", "a/", "a/1", "a/2", "a0", "b/1"):
+        rows.write(lambda tx, name=name: tx.put_setting(name, name.encode()))
+    assert rows.read().settings("a/") == {"a/": b"a/", "a/1": b"a/1", "a/2": b"a/2"}
+    assert rows.write(lambda tx: (tx.delete_setting("a/1"), tx.delete_setting("none"))) == (True, False)
+    assert list(rows.read().settings("a/")) == ["a/", "a/2"]
 
 
 def test_a_collection_is_found_by_its_lookup_and_replaced_by_its_id(filled):
@@ -170,6 +178,8 @@ def test_deleting_a_collection_takes_all_of_it_along_and_nothing_else(filled):
     filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="other", collection_id="c2")))
     add(filled, "a", blobs={"crop": b"x"})
     filled.write(lambda tx: tx.put_calibration("c1", "", b"sealed"))
+    for owner in ("c1", "c2"):
+        filled.write(lambda tx, owner=owner: tx.put_setting(collection_setting(owner, "probes"), b"sealed"))
 
     filled.write(lambda tx: tx.delete_collection("c1"))
 
@@ -179,6 +189,7 @@ def test_deleting_a_collection_takes_all_of_it_along_and_nothing_else(filled):
     assert reader.sample_by_id("a") is reader.blob("a", "crop") is reader.calibration("c1", "") is None
     assert reader.count("c1") == (0, 0)
     assert reader.count("c2") == (1, 0)
+    assert list(reader.settings("collection/")) == ["collection/c2/probes"]
 
 
 def test_each_write_of_a_record_is_a_step_of_the_change_sequence(rows):

@@ -17,7 +17,7 @@ def test_a_packed_model_reaches_a_running_service_and_is_rolled_back(
     folder, file = export(tmp_path / "export"), tmp_path / "things.lkb"
     assert installation.json("models", "pack", folder, "--out", file)["bytes"] == file.stat().st_size
     verified = installation.json("models", "verify", file)
-    assert (verified["sound"], verified["dimension"], verified["maker"]) == (True, 128, "this deployment")
+    assert (verified["dimension"], verified["maker"]) == (128, "this deployment")
 
     name = installation.json("models", "import", file)["name"]
     assert name == verified["model"]
@@ -31,7 +31,7 @@ def test_a_packed_model_reaches_a_running_service_and_is_rolled_back(
 
     listed = installation.command("models", "list", remote=True).stdout
     assert f"{name}\timage\tyes\tMIT\tyes\trecall@1 0.900 (0.850 to 0.950) on made-up things" in listed
-    assert installation.json("models", "rollback", remote=True)["model"] is None
+    assert installation.json("models", "rollback", remote=True)["model"] == "bundle:items-1"
     refused = installation.command("models", "remove", name)
     assert refused.returncode == 1 and "shop" in refused.stderr and "model_in_use" in refused.stderr
 
@@ -48,7 +48,7 @@ def test_makers_keys_and_licences_by_the_command(running: tuple[Installation, Cl
     assert installation.command("models", "pack", folder, "--out", file, "--key", key).returncode == 0
     stranger = installation.command("models", "verify", file)
     assert stranger.returncode == 1 and "untrusted_bundle" in stranger.stderr
-    trusted = {"LOOKALIKE_MODEL_MAKERS": f'["{key}.pub"]'}
+    trusted = {"LOOKALIKE_MODEL_SIGNERS": f'["{key}.pub"]'}
     said = installation.command("models", "import", file, **trusted).stdout
     assert "signed by acme" in said and "not for commercial use. For research." in said
     refused = installation.command("models", "activate", "research", **trusted)

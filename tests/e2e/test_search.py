@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 from PIL import Image
 
 from tests.embedder.pictures import scene
@@ -57,6 +58,15 @@ def test_a_box_that_is_not_four_numbers_is_wrong_usage(installation) -> None:
     assert installation.command("search", "shop", picture, "--box", "1,2,3").returncode == 2
 
 
-def test_without_a_model_the_command_says_what_to_set(installation) -> None:
-    refused = installation.command("collections", "create", "shop", "--kind", "image")
-    assert refused.returncode == 1 and "LOOKALIKE_IMAGE_MODELS" in refused.stderr
+def test_without_a_setting_the_shipped_model_finds_things(installation) -> None:
+    """Five drawn scenes, each enrolled once and asked for brighter."""
+    assert installation.command("collections", "create", "shop", "--kind", "image").returncode == 0
+    for number in range(5):
+        enrolled = draw(installation.folder / "things" / f"thing {number}" / "a.png", scene(number))
+        brighter = Image.fromarray(np.clip(np.asarray(Image.open(enrolled), np.int64) + 25, 0, 255).astype(np.uint8))
+        brighter.save(installation.folder / f"probe {number}.jpg")
+    assert installation.command("enrol", "shop", installation.folder / "things").returncode == 0
+    assert installation.json("collections", "show", "shop")["model"].startswith("items-1-")
+    for number in range(5):
+        (found,) = installation.json("search", "shop", installation.folder / f"probe {number}.jpg")["items"]
+        assert found["faces"][0]["candidates"][0]["subject"] == f"thing {number}"

@@ -63,7 +63,8 @@ def test_a_mirrored_or_turned_picture_is_another_one() -> None:
 def test_pictures_of_one_colour_give_an_answer_too() -> None:
     grey = np.full((50, 50, 3), 128, np.uint8)
     found = likeness(grey, [grey, scene(1)])
-    assert all(-1 <= value <= 1 for value in found)
+    assert all(-1 <= value <= 1 for value in found) and found[1] < NEAR_DUPLICATE
+    assert likeness(scene(1), [grey])[0] < NEAR_DUPLICATE
 
 
 @pytest.mark.shared

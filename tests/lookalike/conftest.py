@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from index.exact import ExactIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller, Picture
 from lookalike.domain import Box, Embeddings, EncodedFace, Face, Grant, Kind, Quality, Space
+from lookalike.drift_watch import DriftWatch
 from lookalike.errors import ModelNotAvailable, UnsupportedImage
 from lookalike.gallery import Gallery
+from lookalike.probe_log import ProbeLog
 from lookalike.reindex import end_trial
 from lookalike.roster import Rosters
 from lookalike.thresholds import learn
@@ -24,6 +27,7 @@ from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.rbac import principal_for
+from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
 
@@ -38,9 +42,9 @@ def face_of(who: int, wobble: float = 0.3, shot: int = 0) -> np.ndarray:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def photo(*who: int, shot: int = 0, reasons: tuple[str, ...] = ()) -> bytes:
-    """A "picture" of these people, the first one largest."""
-    return json.dumps({"who": who, "shot": shot, "reasons": reasons}).encode()
+def photo(*who: int, shot: int = 0, reasons: tuple[str, ...] = (), **measures: float) -> bytes:
+    """A "picture" of these people, the first one largest. measures: what its faces' quality is to say."""
+    return json.dumps({"who": who, "shot": shot, "reasons": reasons, "measures": measures}).encode()
 
 
 class ScriptedEncoder:
@@ -67,7 +71,7 @@ class ScriptedEncoder:
                     Box(10.0 * n, 0.0, 90.0 - n, 90.0 - n),
                     ((0.0, 0.0),) * 5,
                     0.9,
-                    Quality(0.0 if script["reasons"] else 1.0, tuple(script["reasons"])),
+                    Quality(0.0 if script["reasons"] else 1.0, tuple(script["reasons"]), script["measures"]),
                 ),
                 self._vector(who, script["shot"]),
                 json.dumps([who, script["shot"]]).encode() if crops else None,
@@ -147,6 +151,19 @@ class ScriptedModels:
 
 
 @dataclass
+class Clock:
+    """Stands still at noon of a day (UTC) until it is moved."""
+
+    now: float = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def later(self, days: int) -> None:
+        self.now += 86_400.0 * days
+
+
+@dataclass
 class House:
     """A gallery with what it stands on, as one process has it open."""
 
@@ -156,6 +173,9 @@ class House:
     rosters: Rosters
     models: ScriptedModels
     trials: Trials
+    probes: ProbeLog
+    drift: DriftWatch
+    clock: Clock
     rows: SqliteRows
     held: DataFolder
 
@@ -175,8 +195,11 @@ def open_at(folder: Path, today: str = "2026-01-01") -> House:
     rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), lambda url, space: ExactIndex(space))
     models = ScriptedModels()
     trials = Trials(end_trial(records, Caller(principal_for("service", ()), "-")), draw=lambda: 0.0)
-    gallery = Gallery(records, audit, rosters, models, trials, today=lambda: today)
-    return House(gallery, records, audit, rosters, models, trials, rows, held)
+    clock, days = Clock(), SealedProbeDays(rows, keyring, audit)
+    probes = ProbeLog(days, clock)
+    drift = DriftWatch(records, audit, models, days, probes, 90, clock)
+    gallery = Gallery(records, audit, rosters, models, trials, today=lambda: today, probes=probes)
+    return House(gallery, records, audit, rosters, models, trials, probes, drift, clock, rows, held)
 
 
 @pytest.fixture

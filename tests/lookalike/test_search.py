@@ -183,10 +183,21 @@ def test_another_model_is_given_the_kept_pictures(house, admin, shop, shoot):
     indexer.begin(admin, shop, model="turned-things")
     report = indexer.run(admin, shop, lambda done, total: None)
     assert (report.samples, report.left_behind, report.promoted) == (2 * THINGS, 0, True)
-    answer = house.gallery.search(admin, shop, shoot(3, shot=7), threshold=0.6)
-    assert found(answer) == ["t3"] and answer.model == "turned-things"
+    answer = house.gallery.search(admin, shop, shoot(3, shot=7))
+    assert found(answer)[0] == "t3" and answer.model == "turned-things"
+    assert answer.threshold.source == "uncalibrated", "what ranked before goes on to"
     indexer.roll_back(admin, shop)
     assert house.gallery.search(admin, shop, photo(3, shot=7)).model == "things"
+
+
+def test_what_it_learned_is_learned_anew_for_another_model(house, admin, shop, shoot):
+    house.gallery.calibrate(admin, shop)
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models, standby_s=3600)
+    indexer.begin(admin, shop, model="turned-things")
+    report = indexer.run(admin, shop, lambda done, total: None)
+    assert report.promoted and 0 < report.threshold == pytest.approx(report.threshold_before, abs=0.02)
+    answer = house.gallery.search(admin, shop, shoot(3, shot=7))
+    assert found(answer) == ["t3"] and answer.threshold.target == 0.01
 
 
 def test_few_things_without_a_calibration_can_change_their_model_too(house, admin, shoot, pictures):

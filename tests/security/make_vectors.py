@@ -151,12 +151,12 @@ def bundles() -> list[dict[str, object]]:
     good = bundle(KEY, manifest, two + one)
     other = bundle(KEY, bundle_manifest({"network.onnx": two, "card.md": one}), one + two)
     at = 104 + len(manifest)
-    undomained = Ed25519PrivateKey.from_private_bytes(KEY).sign(b"LKB1" + manifest)
+    undomained = Ed25519PrivateKey.from_private_bytes(KEY).sign(manifest)
     hostile = {
-        "cut within the head": ("short", good[:50]),
-        "cut within the manifest": ("short", good[:150]),
-        "cut within the last part": ("short", good[:-1]),
-        "a byte after the last part": ("after", good + b"x"),
+        "cut within the head": ("no model bundle", good[:50]),
+        "cut within the manifest": ("cut short", good[:150]),
+        "cut within the last part": ("cut short", good[:-1]),
+        "a byte after the last part": ("behind", good + b"x"),
         "signed by a maker who is not trusted": ("trusted", bundle(OTHER, manifest, two + one)),
         "the trusted maker's key over another's signature": (
             "signature",
@@ -164,18 +164,18 @@ def bundles() -> list[dict[str, object]]:
         ),
         "signed without the words that stand before": ("signature", good[:40] + undomained + good[104:]),
         "signature of another bundle of the same maker": ("signature", good[:40] + other[40:104] + good[104:]),
-        "magic flipped": ("not a model bundle", flipped(good, 0)),
+        "magic flipped": ("no model bundle", flipped(good, 0)),
         "signature flipped": ("signature", flipped(good, 50)),
         "manifest flipped": ("signature", flipped(good, 120)),
         "first part flipped": ("card.md", flipped(good, at)),
         "last part flipped": ("network.onnx", flipped(good, len(good) - 1)),
         "parts in another order": ("card.md", good[:at] + one + two),
         "parts of another bundle": ("card.md", good[:at] + other[at:]),
-        "a manifest longer than allowed": ("manifest", good[:4] + (1 << 31).to_bytes(4, "big") + good[8:]),
-        "a manifest of no length": ("manifest", good[:4] + bytes(4) + good[8:]),
+        "a manifest longer than allowed": ("cut short", good[:4] + (1 << 31).to_bytes(4, "big") + good[8:]),
+        "a manifest of no length": ("signature", good[:4] + bytes(4) + good[8:]),
         "a zip archive": ("zip", b"PK\x03\x04" + bytes(200)),
         "a pickle": ("pickle", b"\x80\x04K\x01." + bytes(200)),
-        "nothing": ("not a model bundle", b""),
+        "nothing": ("no model bundle", b""),
     }
     trusted = Ed25519PrivateKey.from_private_bytes(KEY).public_key().public_bytes_raw().hex()
     whole: dict[str, object] = {"note": "good", "trusted": trusted, "bundle": good.hex(), "manifest": manifest.decode()}
@@ -187,7 +187,7 @@ def bundles() -> list[dict[str, object]]:
 
 def bundle(key: bytes, manifest: bytes, parts: bytes, named: bytes | None = None) -> bytes:
     """named: the private key whose public half the head names, by default the one that signs."""
-    signature = Ed25519PrivateKey.from_private_bytes(key).sign(b"lookalike model bundle\nLKB1" + manifest)
+    signature = Ed25519PrivateKey.from_private_bytes(key).sign(b"lookalike model bundle\n" + manifest)
     public = Ed25519PrivateKey.from_private_bytes(named or key).public_key().public_bytes_raw()
     return b"LKB1" + len(manifest).to_bytes(4, "big") + public + signature + manifest + parts
 

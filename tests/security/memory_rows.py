@@ -21,6 +21,7 @@ from lookalike.ports import (
     RowWriter,
     SampleRow,
     SubjectRow,
+    collection_setting,
 )
 
 T = TypeVar("T")
@@ -79,6 +80,9 @@ class _Cursor:
 
     def get_setting(self, name: str) -> bytes | None:
         return self._t.settings.get(name)
+
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        return {name: value for name, value in sorted(self._t.settings.items()) if name.startswith(prefix)}
 
     def last_seq(self) -> int:
         return len(self._t.changes)
@@ -177,6 +181,9 @@ class _Cursor:
     def put_setting(self, name: str, value: bytes) -> None:
         self._t.settings[name] = value
 
+    def delete_setting(self, name: str) -> bool:
+        return self._t.settings.pop(name, None) is not None
+
     def put_collection(self, row: CollectionRow) -> None:
         self._t.collections[row.id] = row
         self._log(Op.PUT, row.id)
@@ -186,6 +193,8 @@ class _Cursor:
             self.delete_subject(key)
         for held in [key for key in self._t.calibrations if key[0] == collection_id]:
             del self._t.calibrations[held]
+        for name in self.settings(collection_setting(collection_id)):
+            self.delete_setting(name)
         self._t.jobs = {id: row for id, row in self._t.jobs.items() if row.collection_id != collection_id}
         if self._t.collections.pop(collection_id, None) is not None:
             self._log(Op.DELETE, collection_id)

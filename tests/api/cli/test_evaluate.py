@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from api import cli, models
-from lookalike.domain import Box, EncodedFace, Face, Quality, Space
+from lookalike.domain import Box, EncodedFace, Face, Kind, Quality, Space
 from lookalike.errors import UnsupportedImage
 
 
@@ -46,7 +46,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "people" / "p0" / "x.jpg").write_text("broken")
     (tmp_path / "people" / "p1" / "y.jpg").write_text("nobody")
     monkeypatch.setenv("LOOKALIKE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(models, "load_face_encoder", lambda settings, name=None: TextEncoder())
+    monkeypatch.setitem(models.LOADERS, Kind.FACE, lambda settings, name: TextEncoder())
     monkeypatch.chdir(tmp_path)
     return tmp_path / "people"
 
@@ -137,11 +137,11 @@ def test_two_models_are_compared_and_the_verdict_is_printed(
     assert "text and sface are the same within ±2 points" in printed
 
 
-def test_whole_pictures_need_a_model_for_them(
+def test_whole_pictures_that_cannot_be_read_are_refused_in_one_line(
     people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, str(people), "--kind", "image") == 1
-    assert "model_not_available" in capsys.readouterr().err
+    assert "no picture can be read" in capsys.readouterr().err
 
 
 def test_a_wrong_cohorts_file_is_refused_in_one_line(
