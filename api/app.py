@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas, schemas_drift, schemas_service
+from api import schemas, schemas_drift, schemas_models, schemas_service
 from api.credentials import Credentials
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
@@ -24,7 +24,7 @@ from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
-from api.routes import audit, collections, drift, jobs, keys, pictures, reindex, service, subjects
+from api.routes import audit, collections, drift, jobs, keys, models, pictures, reindex, service, subjects
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, reindex, drift, jobs, keys, audit, service)
+_ROUTERS = (collections, subjects, pictures, reindex, models, drift, jobs, keys, audit, service)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
@@ -75,10 +75,11 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
 
     limits = BodyLimits(
         max_bytes=settings.max_request_bytes,
-        max_held_bytes=settings.max_request_bytes * HELD_REQUESTS,
+        max_held_bytes=max(settings.max_request_bytes, models.most_bytes(settings)) * HELD_REQUESTS,
         idle_timeout_s=settings.body_idle_timeout_s,
         min_bytes_per_s=settings.body_min_bytes_per_s,
         answer_timeout_s=settings.answer_timeout_s,
+        most_bytes={models.PATH: models.most_bytes(settings)},
     )
     app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
@@ -114,7 +115,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for module in (schemas, schemas_drift, schemas_service)
+        for module in (schemas, schemas_drift, schemas_models, schemas_service)
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]

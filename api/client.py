@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import httpx
 
+from api.client_models import ModelCalls
 from api.client_sending import ClientError, Sender
 from api.client_shapes import (
     ApiKeyJson,
@@ -34,7 +35,6 @@ from api.client_shapes import (
     IdentificationJson,
     JobJson,
     LimitsJson,
-    ModelJson,
     NewApiKeyJson,
     ReceiptJson,
     SubjectJson,
@@ -49,7 +49,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client:
+class Client(ModelCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
@@ -314,10 +314,6 @@ class Client:
     def give_up_reindex(self, collection: str) -> CollectionJson:
         """Forget the generation that is being filled or waits."""
         return cast(CollectionJson, self._write("DELETE", _path("collections", collection, "reindex")))
-
-    def models(self) -> Iterator[ModelJson]:
-        """The models that a collection can be given."""
-        return cast(Iterator[ModelJson], self._pages("/v1/models", {}))
 
     def cancel_job(self, id: str) -> JobJson:
         """End a job: at once if it waits, within seconds if it runs."""

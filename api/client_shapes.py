@@ -5,7 +5,7 @@ docs/api.md says what each field means. Keys that a version may leave out are ma
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class BoxJson(TypedDict):
@@ -37,6 +37,23 @@ class CollectionJson(TypedDict):
     generation: NotRequired[str]
     index: NotRequired[str]
     generations: NotRequired[list[dict[str, str]]]
+
+
+class BundleJson(TypedDict):
+    name: str
+    digest: str
+    maker: str
+    dimension: int
+    licence: str
+    commercial: bool
+    accepted: bool
+    note: str
+    data: str
+    bytes: int
+    imported_at: str
+    parts: list[str]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 class PeriodJson(TypedDict):
@@ -85,6 +102,18 @@ class ModelJson(TypedDict):
     name: str
     kind: str
     default: bool
+    bundle: BundleJson | None
+
+
+class OtherModelJson(TypedDict):
+    collection: str
+    model: str
+
+
+class ActivationJson(TypedDict):
+    kind: str | None
+    model: str | None
+    others: list[OtherModelJson]
 
 
 class ConsentJson(TypedDict):

@@ -8,8 +8,8 @@ or its connection would break before it could read them. All bodies in hand shar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,13 +27,18 @@ LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """max_held_bytes: of all bodies in hand together."""
+    """max_held_bytes: of all bodies in hand together; most_bytes: instead of max_bytes, by path."""
 
     max_bytes: int
     max_held_bytes: int
     idle_timeout_s: float
     min_bytes_per_s: int
     answer_timeout_s: float
+    most_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, scope: Scope) -> int:
+        """The largest body that this request may have."""
+        return self.most_bytes.get(scope["path"], self.max_bytes)
 
 
 class Limits:
@@ -49,7 +54,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(self, self._limits, receive, has_body(scope))
+        body = _Body(self, self._limits, self._limits.of(scope), receive, has_body(scope))
         answer = _Answer(body, send)
         try:
             self._admit(scope)
@@ -67,8 +72,8 @@ class Limits:
             self._held -= body.size
 
     def _admit(self, scope: Scope) -> None:
-        if content_length(scope) > self._limits.max_bytes:
-            raise self.too_large()
+        if content_length(scope) > self._limits.of(scope):
+            raise too_large(self._limits.of(scope))
         if self._full() and scope["path"] not in NEVER_SHED:
             raise Overloaded("all workers are busy and the queue is full")
 
@@ -78,20 +83,18 @@ class Limits:
             raise Overloaded("too many large requests at once")
         self._held += size
 
-    def too_large(self) -> RequestTooLarge:
-        return RequestTooLarge(f"a request of at most {self._limits.max_bytes} bytes is allowed")
-
 
 class _Body:
     """A request's body as it comes in. size: bytes held so far."""
 
-    def __init__(self, owner: Limits, limits: BodyLimits, receive: Receive, present: bool) -> None:
+    def __init__(self, owner: Limits, limits: BodyLimits, max_bytes: int, receive: Receive, present: bool) -> None:
         self.size = 0
         self.complete = not present
         self.stalled = False
         self.deadline: asyncio.Timeout | None = None
         self._owner = owner
         self._limits = limits
+        self._max_bytes = max_bytes
         self._receive = receive
         self._waited_s = 0.0
 
@@ -101,8 +104,8 @@ class _Body:
             return await self._receive()
         message = await self._next()
         size = len(message.get("body", b""))
-        if self.size + size > self._limits.max_bytes:
-            raise self._owner.too_large()
+        if self.size + size > self._max_bytes:
+            raise too_large(self._max_bytes)
         self._owner.hold(size)
         self.size += size
         if self.deadline is not None:
@@ -130,7 +133,7 @@ class _Body:
 
     async def drain(self) -> None:
         """Read and forget what the sender is still sending, within bounds."""
-        left = self._limits.max_bytes
+        left = self._max_bytes
         try:
             async with asyncio.timeout(min(LINGER_S, self._limits.idle_timeout_s)):
                 while not (self.complete or self.stalled) and left > 0:
@@ -166,6 +169,11 @@ class _Answer:
         if not self._body.complete:
             self._sink = asyncio.create_task(self._body.sink())
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def too_large(max_bytes: int) -> RequestTooLarge:
+    """The refusal of a body beyond this size."""
+    return RequestTooLarge(f"a request of at most {max_bytes} bytes is allowed")
 
 
 def content_length(scope: Scope) -> int:

@@ -1,7 +1,7 @@
-"""The models of this service: built-in ones and those that the settings name, each loaded at its first use.
+"""The models of this service: built-in ones, those that the settings name and imported bundles, loaded at first use.
 
 Each kind of collection has models of its own: a row of `_names_of` says which there are, a row of `LOADERS` what makes
-one of a name. Another source of models is another name in the one and another branch in the other.
+one of a name. Imported bundles come from a BundleStore: what any process imports or activates is at hand at once.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from concurrent.futures import Future
 from contextlib import suppress
 from importlib.resources import files
 
+from api.bundle_store import BundleStore
 from api.bundles import PREFIX, load_bundle, shipped_names
 from embedder.factory import build_face_embedder, build_image_embedder
 from embedder.images import ImageLimits
 from embedder.pipeline import FaceEmbedder
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
-from lookalike.errors import BadModel, ModelNotAvailable
+from lookalike.errors import BadModel, LookalikeError, ModelNotAvailable
+from lookalike.model_shelf import Shelf
 from lookalike.ports import FaceEncoder
 from lookalike.settings import Settings
 
@@ -34,32 +36,48 @@ _NONE_AT_HAND = {
 
 
 class InstalledModels:
-    """The port Models. Loading one does not hold up those that are loaded."""
+    """The port Models. Loading one does not hold up those that are loaded. bundles: can be opened later than models."""
 
     def __init__(self, settings: Settings) -> None:
+        self.bundles: BundleStore | None = None
         self._settings = settings
+        self._broken: dict[str, Shelf] = {}
         self._names = _names_of(settings)
         self._encoders: dict[tuple[Kind, str], Future[FaceEncoder]] = {}
         self._calibrations: dict[str, Calibration | None] = {}
         self._lock = threading.Lock()
 
     def default(self, kind: Kind) -> Space:
-        if not self._names[kind]:
+        shelf, name = self._shelf(), self.default_name(kind)
+        found = self._unless_broken(kind, name, shelf) if name is not None and name == shelf.active(kind) else None
+        if found is None and not self._names[kind]:
             raise ModelNotAvailable(_NONE_AT_HAND[kind])
-        return self._load(kind, self._names[kind][0]).space
+        return found or self._load(kind, self._names[kind][0]).space
+
+    def default_name(self, kind: Kind) -> str | None:
+        """The activated model, else the first that the settings name; an import alone makes none the default."""
+        active = self._shelf().active(kind)
+        return active if active in self.names(kind) else next(iter(self._names[kind]), None)
 
     def names(self, kind: Kind) -> list[str]:
-        return list(self._names[kind])
+        shelf = self._shelf()
+        imported = [held.model for held in shelf.models if held.kind is kind]
+        active = shelf.active(kind)
+        known = list(dict.fromkeys((*self._names[kind], *imported)))
+        return known if active not in known else [active, *(name for name in known if name != active)]
 
     def space(self, kind: Kind, model: str) -> Space:
-        for name in self.names(kind):
-            if name == model:
-                return self._load(kind, name).space
-        for name in self.names(kind):  # a file's model has a name of its own, which is known once it is loaded
+        names, model = self.names(kind), self._full(kind, model)
+        if model in names:
+            held = self._shelf().get(model)
+            if held is not None and self.bundles is not None:
+                self.bundles.require_licence(held)
+            return self._load(kind, model).space
+        for name in names:  # a file's model has a name of its own, which is known once it is loaded
             found = self._sound(kind, name) if ":" in name else None
             if found is not None and found.space.model == model:
                 return found.space
-        there = f"; there are {', '.join(self.names(kind))}" if self._names[kind] else f": {_NONE_AT_HAND[kind]}"
+        there = f"; there are {', '.join(names)}" if names else f": {_NONE_AT_HAND[kind]}"
         raise ModelNotAvailable(f"the model {model!r} is not at hand{there}")
 
     def encoder(self, space: Space) -> FaceEncoder:
@@ -69,7 +87,8 @@ class InstalledModels:
                 encoder.space.require(space)
                 return encoder
         raise ModelNotAvailable(
-            f"the model {space.model!r} is not at hand; LOOKALIKE_MODELS or LOOKALIKE_IMAGE_MODELS can name it"
+            f"the model {space.model!r} is not at hand: import its bundle, or name it in LOOKALIKE_MODELS or "
+            "LOOKALIKE_IMAGE_MODELS"
         )
 
     def calibration(self, space: Space) -> Calibration | None:
@@ -80,12 +99,36 @@ class InstalledModels:
             self._calibrations[space.model] = shipped_calibration(space.model)
         return self._calibrations[space.model]
 
+    def _full(self, kind: Kind, name: str) -> str:
+        """The full name of an imported bundle by its own. Raises: ModelNotAvailable where several have that."""
+        if name in self.names(kind):
+            return name
+        found = [held.model for held in self._shelf().models if held.kind is kind and held.name == name]
+        if len(found) > 1:
+            raise ModelNotAvailable(f"several models are named {name!r}: say which of {', '.join(found)}")
+        return found[0] if found else name
+
+    def _unless_broken(self, kind: Kind, name: str, shelf: Shelf) -> Space | None:
+        """The space of the active model; None where it cannot be loaded: that is logged once, and others go on."""
+        if self._broken.get(name) is shelf:
+            return None
+        try:
+            return self._load(kind, name).space
+        except LookalikeError as error:
+            log.error("the model %s cannot be loaded and is passed over: %s", name, error)
+            self._broken[name] = shelf
+            return None
+
+    def _shelf(self) -> Shelf:
+        return Shelf() if self.bundles is None else self.bundles.shelf()
+
     def _that_may_be(self, model: str) -> Iterator[tuple[Kind, str]]:
-        """Where a model may be found: those loaded first, so that no other is loaded in vain."""
+        """Where a model may be found: those loaded and those of this name first, so that no other is loaded in vain."""
         with self._lock:
             loaded = [key for key, loading in self._encoders.items() if loading.done()]
-        named = [(kind, name) for kind, names in self._names.items() for name in names]
-        for key in dict.fromkeys((*loaded, *named)):
+        named = [(kind, name) for kind in Kind for name in self.names(kind)]
+        exact = [key for key in named if key[1] == model]
+        for key in dict.fromkeys((*loaded, *exact, *named)):
             if key[1] == model or ":" in key[1]:
                 yield key
 
@@ -113,6 +156,9 @@ class InstalledModels:
         return loading.result()
 
     def _made(self, kind: Kind, name: str) -> FaceEncoder:
+        if self.bundles is not None and self._shelf().get(name) is not None:
+            self._calibrations[name] = self.bundles.calibration(name)
+            return self.bundles.encoder(name)
         if not name.startswith(PREFIX):
             return LOADERS[kind](self._settings, name)
         encoder, calibration = load_bundle(self._settings, kind, name)

@@ -108,17 +108,6 @@ class NewReindex(Incoming):
     resume: bool = False
 
 
-class ModelOut(BaseModel):
-    name: str
-    kind: Kind
-    default: bool
-
-
-class ModelList(BaseModel):
-    items: list[ModelOut]
-    next_cursor: str | None = None
-
-
 class CollectionOut(BaseModel):
     """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known yet."""
 

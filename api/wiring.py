@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
@@ -34,8 +35,10 @@ from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
+from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.sealed_jobs import SealedJobs
+from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
@@ -62,6 +65,7 @@ class Services:
     drift_look: DriftLook
     rosters: Rosters
     models: InstalledModels
+    bundles: BundleStore
     runtime: str
     first_key: str | None
     server_context: Callable[[], ssl.SSLContext]
@@ -102,7 +106,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
         gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
-        space = first_model.result()
+        first_model.result()
+        models.bundles = open_bundles(settings, rows, keyring, audit, records)
+        space = models.default(Kind.FACE)
         if live and models.names(Kind.IMAGE):
             models.default(Kind.IMAGE)  # a file that is missing or wrong ends the start, not the first search
         if models.calibration(space) is None:
@@ -140,11 +146,21 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             drift_look=drift_look,
             rosters=rosters,
             models=models,
+            bundles=models.bundles,
             runtime=models.encoder(space).runtime,
             first_key=first_key,
             server_context=lambda: _tls(settings, keyring),
             close=stack.pop_all().close,
         )
+
+
+def open_bundles(
+    settings: Settings, rows: SqliteRows, keyring: KeyRing, audit: SealedAuditLog, records: SealedRecords
+) -> BundleStore:
+    """The imported bundles of a data folder. Raises: BadSettings for a maker's key that cannot be read."""
+    kept = SealedModels(settings.data.absolute() / "bundles", rows, keyring, audit)
+    makers = trusted_makers(settings.model_signers, own_maker(keyring))
+    return BundleStore(settings, kept, audit, records, makers)
 
 
 def prepare_folder(folder: Path) -> Path:

@@ -25,7 +25,6 @@ import numpy as np
 from embedder.batching import Batcher
 from embedder.json_entries import is_finite, table_entry, text_entry, triple_entry, whole_entry
 from embedder.models import write_atomically
-from embedder.onnx_files import simplify
 from embedder.pipeline import FaceModel
 from embedder.preprocessing import Preprocessing
 from embedder.runtime import Runtime, available_threads
@@ -121,7 +120,7 @@ def canonical(entries: Mapping[str, object]) -> bytes:
     try:
         text = json.dumps(entries, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadModel("the manifest holds what JSON cannot") from error
 
 
@@ -134,10 +133,15 @@ def check_parts(manifest: Manifest, parts: Mapping[str, bytes]) -> None:
             raise BadModel(f"the part {name} is not the one that the manifest names")
 
 
+def parts_named(fields: Mapping[str, object], parts: Mapping[str, bytes]) -> bytes:
+    """The manifest of these fields that names these parts, as canonical JSON. Raises: BadModel."""
+    named = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in parts.items()}
+    return canonical({**fields, "parts": named})
+
+
 def write_export(folder: Path, fields: Mapping[str, object], parts: Mapping[str, bytes]) -> Manifest:
     """Write parts, and then a manifest that names them. fields: all of it but `parts`. Raises: BadModel."""
-    named = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in parts.items()}
-    manifest = read_manifest(canonical({**fields, "parts": named}))
+    manifest = read_manifest(parts_named(fields, parts))
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in parts.items():
         write_atomically(folder / name, data)
@@ -196,6 +200,8 @@ def centre_of(manifest: Manifest) -> Floats | None:
 
 def _network(manifest: Manifest, parts: Mapping[str, bytes], runtime: Runtime) -> Callable[[Floats], Floats]:
     """The loaded network, tried on two empty pictures."""
+    from embedder.onnx_files import simplify  # a third of a second to import, and needed only where a bundle is loaded
+
     graph = simplify(parts[NETWORK], {0: "N"})
     network = runtime.load(graph, manifest.name)
     side = manifest.preprocessing.side

@@ -9,7 +9,7 @@ Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ from onnx import helper, numpy_helper
 
 from lookalike.domain import Floats
 from lookalike.errors import BadModel
+
+KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+READS_FILES = frozenset({"EPContext"})
+"""Of those domains, operators whose attributes name a file: a compiled engine, which runs as machine code."""
 
 
 def dequantize_blocks(
@@ -52,7 +56,10 @@ def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
     except Exception as error:  # protobuf's own tree of errors, which has no typed import
         raise BadModel("the model file is not a readable ONNX graph") from error
     graph = proto.graph
+    refuse_foreign_code(proto)
     refuse_external_data(graph)
+    for function in proto.functions:
+        refuse_external_data(function)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [node for node in graph.node if not _fold(node, constants)]
     read = {name for node in nodes for name in node.input}
@@ -80,12 +87,37 @@ def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
     return bytes(rebuilt.SerializeToString())
 
 
-def refuse_external_data(graph: onnx.GraphProto) -> None:
+def refuse_foreign_code(proto: onnx.ModelProto) -> None:
+    """Raises: BadModel for an operator that does more than compute: reads files, or comes from a plug-in."""
+    for node in _all_nodes([*proto.graph.node, *(node for function in proto.functions for node in function.node)]):
+        own = any((f.domain, f.name) == (node.domain, node.op_type) for f in proto.functions)
+        if node.op_type in READS_FILES or not (own or node.domain in KNOWN_DOMAINS):
+            raise BadModel(f"the model has the operator {node.domain or 'onnx'}:{node.op_type}, which is refused")
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """These and those of the graphs within them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner.node)
+
+
+def refuse_external_data(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
     """Raises: BadModel if a tensor lives outside the file, whose hash then says nothing about it."""
-    tensors = list(graph.initializer)
+    tensors = []
+    if isinstance(graph, onnx.GraphProto):
+        sparse = [tensor for held in graph.sparse_initializer for tensor in (held.values, held.indices)]
+        tensors = [*graph.initializer, *sparse]
     for node in graph.node:
         for attribute in node.attribute:
-            tensors += [attribute.t, *attribute.tensors]
+            tensors += [
+                attribute.t,
+                *attribute.tensors,
+                attribute.sparse_tensor.values,
+                attribute.sparse_tensor.indices,
+            ]
             for inner in (attribute.g, *attribute.graphs):
                 refuse_external_data(inner)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):

@@ -16,7 +16,8 @@ LookalikeError
 │  ├ SubjectNotFound      subject_not_found
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
-│  └ JobNotFound          job_not_found
+│  ├ JobNotFound          job_not_found
+│  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
 │  ├ CollectionExists     collection_exists
 │  ├ SpaceMismatch        space_mismatch
@@ -24,7 +25,10 @@ LookalikeError
 │  ├ NotCalibratable      not_calibratable        too few subjects to learn from
 │  ├ NotCalibrated        not_calibrated          a rate was asked for where none can be promised yet
 │  ├ GenerationChanged    generation_changed      a re-index began in the middle of a write; it is tried again
-│  └ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
+│  ├ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
+│  ├ LicenceNotAccepted   licence_not_accepted    a model that is not for commercial use, and nobody said yes to that
+│  ├ ModelInUse           model_in_use            a collection or new collections still need the model
+│  └ NoEarlierModel       no_earlier_model        nothing was active before this model
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
@@ -35,7 +39,8 @@ LookalikeError
    ├ BadSettings          bad_settings
    ├ DataTooNew           data_too_new
    └ BadModel             bad_model               a model file is missing or not the one that was pinned
-      └ BadBundle         bad_bundle              a bundle is damaged, unsigned, or signed by nobody who is trusted
+      └ BadBundle         bad_bundle              a bundle is damaged, or not what its manifest says
+         └ UntrustedBundle  untrusted_bundle      a bundle is signed by nobody who may sign
 """
 
 from __future__ import annotations
@@ -119,6 +124,10 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
 class Conflict(LookalikeError):
     code = "conflict"
 
@@ -149,6 +158,18 @@ class GenerationChanged(Conflict):
 
 class NoSuchGeneration(Conflict):
     code = "no_such_generation"
+
+
+class LicenceNotAccepted(Conflict):
+    code = "licence_not_accepted"
+
+
+class ModelInUse(Conflict):
+    code = "model_in_use"
+
+
+class NoEarlierModel(Conflict):
+    code = "no_earlier_model"
 
 
 class Overloaded(LookalikeError):
@@ -193,3 +214,7 @@ class BadModel(Unsafe):
 
 class BadBundle(BadModel):
     code = "bad_bundle"
+
+
+class UntrustedBundle(BadBundle):
+    code = "untrusted_bundle"

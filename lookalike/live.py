@@ -7,6 +7,7 @@ process leaves the answer to the one before, which gets every enrolment too.
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -108,5 +109,8 @@ def base_calibration(models: Models, view: Collection) -> Calibration | None:
 
     Only the shape of the tail is taken from there, so that of another model, and of faces for things, will do.
     """
-    found = models.calibration(view.space) or models.calibration(models.default(view.kind))
+    found = models.calibration(view.space)
+    if found is None:
+        with contextlib.suppress(ModelNotAvailable):  # a kind may have no default model, only those that are named
+            found = models.calibration(models.default(view.kind))
     return found or models.calibration(models.default(Kind.FACE))

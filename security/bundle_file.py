@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lookalike.errors import BadBundle, BadSettings
+from lookalike.errors import BadBundle, BadSettings, UntrustedBundle
 
 MAGIC = b"LKB1"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
@@ -37,6 +37,9 @@ HEADER_BYTES = _SIGNATURE_AT + SIGNATURE_BYTES
 
 _BUNDLE = b"lookalike model bundle\n"
 """Goes before the manifest when it is signed, so that no other signature of the key passes for a bundle's."""
+
+
+_OTHERS = ((b"PK\x03\x04", "a zip archive"), (b"\x80", "a pickle"), (b"\x1f\x8b", "a gzip file"), (b"{", "JSON"))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,23 +68,35 @@ def write_bundle(manifest: bytes, parts: Mapping[str, bytes], maker: Maker) -> b
     return b"".join((head, manifest, *(parts[name] for name in sorted(parts))))
 
 
-def open_bundle(data: bytes, trusted: Collection[bytes]) -> OpenedBundle:
-    """Signature by a trusted key first, then every length and hash, then nothing may be left. Raises: BadBundle."""
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise BadBundle(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
+def open_bundle(
+    data: bytes,
+    trusted: Collection[bytes],
+    *,
+    check: Callable[[bytes], object] = lambda manifest: None,
+    max_bytes: int = MAX_BUNDLE_BYTES,
+) -> OpenedBundle:
+    """Signature by a trusted key first, then every length and hash, then nothing may be left.
+
+    check: raises for a signed manifest that cannot be used, before any part is hashed.
+    Raises: BadBundle, UntrustedBundle, and as `check` does.
+    """
+    if len(data) > max_bytes:
+        raise BadBundle(f"a bundle has at most {max_bytes} bytes")
     if len(data) < HEADER_BYTES or data[: len(MAGIC)] != MAGIC:
-        raise BadBundle("this is no model bundle of a known format")
+        looks = next((f": it looks like {kind}" for start, kind in _OTHERS if data.startswith(start)), "")
+        raise BadBundle(f"this is no model bundle of a known format{looks}")
     length = int.from_bytes(data[_LENGTH_AT:_KEY_AT], "big")
     key, signature = data[_KEY_AT:_SIGNATURE_AT], data[_SIGNATURE_AT:HEADER_BYTES]
     manifest = data[HEADER_BYTES : HEADER_BYTES + length]
     if length > MAX_MANIFEST_BYTES or len(manifest) != length:
         raise BadBundle("the bundle is cut short")
     if key not in trusted:
-        raise BadBundle(f"the bundle is signed by a key that is not trusted here: {key.hex()}")
+        raise UntrustedBundle(f"the bundle is signed by a key that is not trusted here: {key.hex()}")
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _BUNDLE + manifest)
     except (InvalidSignature, ValueError):
         raise BadBundle("the bundle's signature is wrong: its manifest was changed, or it was never signed") from None
+    check(manifest)
     parts, at = {}, HEADER_BYTES + length
     for name, (size, sha256) in sorted(_named(manifest).items()):
         part = data[at : at + size]
@@ -138,6 +153,11 @@ def read_public_keys(paths: Iterable[Path]) -> tuple[bytes, ...]:
             raise BadSettings(f"the public key {path} has {len(key)} bytes, not {KEY_BYTES}")
         keys.append(key)
     return tuple(keys)
+
+
+def maker_of_seed(seed: bytes) -> Maker:
+    """seed: 32 bytes that nobody else can know."""
+    return _maker(Ed25519PrivateKey.from_private_bytes(seed))
 
 
 def _maker(private: Ed25519PrivateKey) -> Maker:

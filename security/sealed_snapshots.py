@@ -6,19 +6,18 @@ fresh segment key, wrapped by its collection's key: once that is destroyed, no c
 
 from __future__ import annotations
 
-import errno
+import itertools
 import logging
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from lookalike.domain import FIRST_GENERATION, Collection
-from lookalike.errors import CollectionNotFound, LookalikeError, StorageFull, StorageUnavailable, TamperedData
+from lookalike.errors import CollectionNotFound, LookalikeError, TamperedData
 from security.envelope import Context
 from security.keys import KeyRing
 from security.sealed_stream import open_stream, seal_stream
+from security.whole_files import WRITING, write_whole
 
 MAGIC = b"LKN1"
 _LENGTH_BYTES = 2
@@ -33,26 +32,15 @@ class SealedSnapshots:
         self._folder = folder
         self._keyring = keyring
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.writing"):
+        for leftover in folder.glob(f".*{WRITING}"):
             leftover.unlink(missing_ok=True)
 
     def save(self, collection: Collection, chunks: Iterable[bytes]) -> None:
         """Replace the collection's file. Raises: StorageFull, StorageUnavailable; the old file is then still there."""
-        path = self._path(collection)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
         key, wrapped = self._keyring.new_segment_key(collection.id)
-        try:
-            with open(temporary, "xb", opener=_private) as file:
-                file.write(MAGIC + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped)
-                file.writelines(seal_stream(key, chunks, self._context(collection)))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync(self._folder)
-        except OSError as error:
-            raise _storage_error(error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        head = MAGIC + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped
+        chunks = seal_stream(key, chunks, self._context(collection))
+        write_whole(self._path(collection), itertools.chain([head], chunks), "a snapshot")
 
     def load(self, collection: Collection) -> bytes | None:
         """The plaintext once every tag was checked; None where there is no file or it is damaged."""
@@ -85,21 +73,3 @@ class SealedSnapshots:
     def _path(self, collection: Collection) -> Path:
         first = collection.generation == FIRST_GENERATION
         return self._folder / f"{collection.id}{'' if first else '.' + collection.generation}.snapshot"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _storage_error(error: OSError) -> LookalikeError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StorageFull("the disk is full: a snapshot was not written")
-    return StorageUnavailable(f"a snapshot was not written: {error.strerror}")

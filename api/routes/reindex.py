@@ -1,4 +1,4 @@
-"""Re-indexing: begin or go on with it, promote, roll back, give up; and the models that there are."""
+"""Re-indexing: begin or go on with it, promote, roll back, give up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import read_json
-from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, strict_query, takes_json, write
+from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import CollectionOut, ModelList, ModelOut, NewReindex, NewTrial, TallyOut, TrialOut
+from api.schemas import CollectionOut, NewReindex, NewTrial, TallyOut, TrialOut
 from api.schemas_service import JobOut
 from lookalike.answers import Caller
-from lookalike.domain import Collection, Kind, Permission, TrialMode
-from lookalike.errors import NoSuchGeneration, PermissionDenied
+from lookalike.domain import Collection, Permission, TrialMode
+from lookalike.errors import NoSuchGeneration
 
 router = APIRouter(tags=["re-indexing"])
 
@@ -159,19 +159,6 @@ async def give_up(collection: str, request: Request, edge: EdgeDep, caller: Call
         return services.reindexer.abandon(caller, collection)
 
     return await _changed(collection, request, edge, caller, forget)
-
-
-@router.get("/v1/models", response_model=ModelList, responses=problems(), dependencies=[Depends(strict_query)])
-async def models(edge: EdgeDep, caller: CallerDep) -> Response:
-    """The models that a collection can be given."""
-    if not caller.principal.may_anywhere(Permission.READ):
-        raise PermissionDenied("this needs the permission 'read', which the credential lacks")
-    found = [
-        ModelOut(name=name, kind=kind, default=not i)
-        for kind in Kind
-        for i, name in enumerate(edge.services.models.names(kind))
-    ]
-    return await read(edge, lambda: ModelList(items=found))
 
 
 async def _changed(

@@ -35,6 +35,11 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("GET", "/v1/collections/{collection}/reindex/trial"): Permission.READ,
     ("POST", "/v1/collections/{collection}/reindex/finish"): Permission.RUN_JOBS,
     ("GET", "/v1/models"): Permission.READ,
+    ("POST", "/v1/models"): Permission.MANAGE_MODELS,
+    ("GET", "/v1/models/{model}"): Permission.READ,
+    ("DELETE", "/v1/models/{model}"): Permission.MANAGE_MODELS,
+    ("POST", "/v1/models/{model}/activate"): Permission.MANAGE_MODELS,
+    ("POST", "/v1/models/{model}/rollback"): Permission.MANAGE_MODELS,
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,
     ("GET", "/v1/collections/{collection}/subjects"): Permission.READ,
@@ -57,7 +62,13 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("GET", "/v1/audit"): Permission.READ_AUDIT,
 }
 
-EVERYWHERE_ONLY = {("GET", "/v1/audit")}
+EVERYWHERE_ONLY = {
+    ("GET", "/v1/audit"),
+    ("POST", "/v1/models"),
+    ("DELETE", "/v1/models/{model}"),
+    ("POST", "/v1/models/{model}/activate"),
+    ("POST", "/v1/models/{model}/rollback"),
+}
 """Calls that concern no collection and all of them: a grant on one is not enough."""
 
 
@@ -86,7 +97,7 @@ def test_a_role_may_call_exactly_what_the_table_says(real, role, scope):
     client = real.client(Grant(role, scope))
     wrong = []
     for call, needs in NEEDS.items():
-        path = call[1].format(collection="own", subject="nobody", sample="none", id="none")
+        path = call[1].format(collection="own", subject="nobody", sample="none", id="none", model="none")
         answer = client.request(call[0], path)
         expected = allowed(needs, ROLES[role], call, scope) and not (scope == "own" and call in EVERYWHERE_ONLY)
         if (answer.status_code in (401, 403)) == expected:
@@ -100,7 +111,7 @@ def test_without_a_valid_key_every_call_but_the_open_ones_is_401(real, key):
         transport=real.transport, base_url="http://edge", headers={} if key is None else {"x-api-key": key}
     )
     for (method, path), needs in NEEDS.items():
-        answer = client.request(method, path.format(collection="own", subject="s", sample="x", id="x"))
+        answer = client.request(method, path.format(collection="own", subject="s", sample="x", id="x", model="x"))
         if needs is not OPEN:
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
 

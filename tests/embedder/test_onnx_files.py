@@ -98,3 +98,28 @@ def test_external_data_is_refused_in_weights_and_in_nodes() -> None:
     for model in (in_weights, in_node):
         with pytest.raises(BadModel, match="external data"):
             simplify(model.SerializeToString(), {})
+
+
+def test_external_data_is_refused_in_sparse_weights_and_in_functions() -> None:
+    outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    sparse, function = channel_means(), channel_means()
+    sparse.graph.sparse_initializer.append(onnx.SparseTensorProto(values=outside, dims=[1]))
+    body = helper.make_node("Constant", [], ["c"])
+    body.attribute.append(onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=outside))
+    function.functions.append(helper.make_function("ours", "F", [], ["c"], [body], [helper.make_opsetid("", 17)]))
+    for model in (sparse, function):
+        with pytest.raises(BadModel, match="external data"):
+            simplify(model.SerializeToString(), {})
+
+
+def test_operators_that_read_files_or_come_from_a_plug_in_are_refused_however_deep() -> None:
+    for domain, name in (("com.microsoft", "EPContext"), ("ai.onnx.contrib", "PyOp"), ("my.plugin", "Anything")):
+        plain, nested, hidden = channel_means(), channel_means(), channel_means()
+        node = helper.make_node(name, ["raw"], ["x"], domain=domain)
+        plain.graph.node.append(node)
+        branch = helper.make_graph([node], "branch", [], [])
+        nested.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch))
+        hidden.functions.append(helper.make_function("ours", "F", [], ["x"], [node], [helper.make_opsetid("", 17)]))
+        for model in (plain, nested, hidden):
+            with pytest.raises(BadModel, match=name):
+                simplify(model.SerializeToString(), {})

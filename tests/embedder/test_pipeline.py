@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from embedder.detect import Detection
 from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import FaceEmbedder, FaceModel
-from lookalike.domain import Embeddings
+from lookalike.domain import Embeddings, Floats, Pixels
 from lookalike.errors import ImageTooSmall, InvalidInput, SpaceMismatch
 from tests.embedder.pictures import encoded, gradient
 
@@ -145,3 +146,29 @@ def test_a_face_of_poor_quality_gets_no_template(encoder: FaceEmbedder, face_pho
     faces, template = encoder.enrollable(dark)
     assert template is None
     assert not faces or faces[0].quality.reasons
+
+
+def nobody(pixels: Pixels) -> list[Detection]:
+    return []
+
+
+def left_and_right(crops: Pixels) -> Floats:
+    """(N, 112, 112, 3) -> (N, 2): mean brightness of the two halves, which mirroring swaps."""
+    return np.stack([crops[:, :, :56].mean(axis=(1, 2, 3)), crops[:, :, 56:].mean(axis=(1, 2, 3))], axis=1) + 1
+
+
+@pytest.mark.parametrize(("flip", "averaged"), [("never", set()), ("enrolment", {True}), ("always", {True, False})])
+def test_a_model_is_averaged_with_the_mirrored_crop_when_it_says_so(flip: str, averaged: set[bool]) -> None:
+    model = FaceModel("halves", 2, "none", left_and_right, "numpy")
+    embedder = FaceEmbedder(nobody, model, flip=flip)
+    crop = encode_jpeg(gradient(112, 112))
+    for enrolment in (True, False):
+        (vector,) = embedder.encode_crops([crop], enrolment=enrolment).vectors
+        assert (abs(vector[0] - vector[1]) < 1e-3) == (enrolment in averaged)
+
+
+def test_two_ways_of_mirroring_are_two_spaces() -> None:
+    model = FaceModel("halves", 2, "none", left_and_right, "numpy")
+    spaces = {FaceEmbedder(nobody, model, flip=flip).space for flip in ("never", "enrolment", "always")}
+    assert len(spaces) == 3
+    assert FaceEmbedder(nobody, model).space == FaceEmbedder(nobody, model, flip="enrolment").space

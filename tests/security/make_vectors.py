@@ -6,7 +6,10 @@ Keys and salts are made of counters, so that a run gives the same files; nothing
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.security.reference_envelope import seal_record, seal_stream, wrap_key
 
@@ -28,7 +31,7 @@ SAMPLE = {**CONTEXT, "record": "a" * 32, "type": "sample", "model": "sface:ü"}
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, cases in {"records": records(), "streams": streams(), "keys": keys()}.items():
+    for name, cases in {"records": records(), "streams": streams(), "keys": keys(), "bundles": bundles()}.items():
         text = json.dumps(cases, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (FOLDER / f"{name}.json").write_text(text, "utf-8")
 
@@ -139,6 +142,60 @@ def keys() -> list[dict[str, object]]:
         case("one byte more", KEY, CONTEXT, good + b"\x00", None),
         case("nothing", KEY, CONTEXT, b"", None),
     ]
+
+
+def bundles() -> list[dict[str, object]]:
+    """manifest None: an implementation must refuse it, for the reason that `refused` says a word of."""
+    one, two = b"a network", b"# a card"
+    manifest = bundle_manifest({"network.onnx": one, "card.md": two})
+    good = bundle(KEY, manifest, two + one)
+    other = bundle(KEY, bundle_manifest({"network.onnx": two, "card.md": one}), one + two)
+    at = 104 + len(manifest)
+    undomained = Ed25519PrivateKey.from_private_bytes(KEY).sign(manifest)
+    hostile = {
+        "cut within the head": ("no model bundle", good[:50]),
+        "cut within the manifest": ("cut short", good[:150]),
+        "cut within the last part": ("cut short", good[:-1]),
+        "a byte after the last part": ("behind", good + b"x"),
+        "signed by a maker who is not trusted": ("trusted", bundle(OTHER, manifest, two + one)),
+        "the trusted maker's key over another's signature": (
+            "signature",
+            bundle(OTHER, manifest, two + one, named=KEY),
+        ),
+        "signed without the words that stand before": ("signature", good[:40] + undomained + good[104:]),
+        "signature of another bundle of the same maker": ("signature", good[:40] + other[40:104] + good[104:]),
+        "magic flipped": ("no model bundle", flipped(good, 0)),
+        "signature flipped": ("signature", flipped(good, 50)),
+        "manifest flipped": ("signature", flipped(good, 120)),
+        "first part flipped": ("card.md", flipped(good, at)),
+        "last part flipped": ("network.onnx", flipped(good, len(good) - 1)),
+        "parts in another order": ("card.md", good[:at] + one + two),
+        "parts of another bundle": ("card.md", good[:at] + other[at:]),
+        "a manifest longer than allowed": ("cut short", good[:4] + (1 << 31).to_bytes(4, "big") + good[8:]),
+        "a manifest of no length": ("signature", good[:4] + bytes(4) + good[8:]),
+        "a zip archive": ("zip", b"PK\x03\x04" + bytes(200)),
+        "a pickle": ("pickle", b"\x80\x04K\x01." + bytes(200)),
+        "nothing": ("no model bundle", b""),
+    }
+    trusted = Ed25519PrivateKey.from_private_bytes(KEY).public_key().public_bytes_raw().hex()
+    whole: dict[str, object] = {"note": "good", "trusted": trusted, "bundle": good.hex(), "manifest": manifest.decode()}
+    return [
+        whole,
+        *({**whole, "note": n, "refused": why, "bundle": b.hex(), "manifest": None} for n, (why, b) in hostile.items()),
+    ]
+
+
+def bundle(key: bytes, manifest: bytes, parts: bytes, named: bytes | None = None) -> bytes:
+    """named: the private key whose public half the head names, by default the one that signs."""
+    signature = Ed25519PrivateKey.from_private_bytes(key).sign(b"lookalike model bundle\n" + manifest)
+    public = Ed25519PrivateKey.from_private_bytes(named or key).public_key().public_bytes_raw()
+    return b"LKB1" + len(manifest).to_bytes(4, "big") + public + signature + manifest + parts
+
+
+def bundle_manifest(parts: dict[str, bytes]) -> bytes:
+    """The least that the container looks at."""
+    named = {name: {"bytes": len(data), "sha256": sha256(data).hexdigest()} for name, data in parts.items()}
+    return json.dumps({"parts": named}, sort_keys=True, separators=(",", ":")).encode()
 
 
 if __name__ == "__main__":
