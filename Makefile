@@ -38,7 +38,9 @@ serve: $(VENV)/serving  ## the service on https://127.0.0.1:8443
 	$(BIN)/lookalike serve
 
 test: $(VENV)/development .cache/photos/complete  ## all tests that need no server of others
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not train" --cov --cov-report=
+	# Training gets a process of its own, as in use: torch and FAISS each bring an OpenMP, and two in one can crash it.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m train --cov --cov-append --cov-report=term:skip-covered
 
 check: $(VENV)/development  ## format, lint, types, import arrows
 	$(BIN)/ruff format --check .

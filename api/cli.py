@@ -26,9 +26,11 @@ from api.commands import (
     jobs,
     models,
     reindex,
+    runs,
     search,
     service,
     train,
+    tune,
 )
 from api.commands.output import complain, print_json
 
@@ -55,7 +57,7 @@ def build() -> typer.Typer:
         jobs.calibrate,
         reindex.reindex,
     )
-    measuring = (evaluate.evaluate, explain.explain, drift.drift, train.train)
+    measuring = (evaluate.evaluate, explain.explain, drift.drift, train.train, tune.tune, runs.runs)
     commands: tuple[Callable[..., None], ...] = (*running, *asking, *measuring)
     for command in commands:
         app.command()(command)

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 
 from embedder.train.config import TrainConfig, changed, config_from
-from embedder.train.judge import MAIN
-from embedder.train.measures import measures
+from embedder.train.measures import MAIN, measures
 from embedder.train.recipe import train
 from embedder.train.resampling import difference_interval
 from embedder.train.vectors import compare_ways, embed_sides

@@ -41,7 +41,7 @@ def train(
     asked = {"optimiser__minutes": minutes, "optimiser__steps": steps, "seed": seed}
     config = changed(config, **{name: value for name, value in asked.items() if value is not None})
     try:
-        with _stages() as show:
+        with stages() as show:
             run = run_recipe(config, out, settings.data.absolute() / "models", show, resume=resume)
             for path, reason in run.left_out:
                 complain(f"left out {path}: {reason}")
@@ -74,7 +74,7 @@ def _command(config: TrainConfig, source: Path) -> str:
 
 
 @contextmanager
-def _stages() -> Iterator[Callable[[str, int, int], None]]:
+def stages() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each stage on a terminal; elsewhere a line of stderr now and then."""
     if not sys.stderr.isatty():
         yield _lines()

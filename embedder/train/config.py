@@ -7,6 +7,7 @@ kind is refused with what is allowed, before any work is done.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tomllib
 import types
@@ -25,11 +26,13 @@ class Data:
     held_out: share of the classes kept apart, to choose the best moment and to judge; or one `fold` of `folds`.
     least: fewer pictures leave a class out; most: pictures taken of a class, 0 for all; memory_mb: for pictures.
     crop: for each folder "whole", pictures as they are (also aligned faces), or "face", the largest face, aligned.
+    without: classes to leave out altogether, each as "folder/class".
     """
 
     folders: tuple[str, ...] = ()
     kind: str = "image"
     crop: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     held_out: float = 0.2
     folds: int = 1
     fold: int = 0
@@ -218,6 +221,22 @@ def config_from(entries: dict[str, object]) -> TrainConfig:
 def to_dict(config: TrainConfig) -> dict[str, object]:
     """Plain values, as JSON and TOML have them."""
     return dataclasses.asdict(config)
+
+
+def to_toml(config: TrainConfig) -> str:
+    """As `read_config` takes it, every value written out."""
+    single, tables = [], []
+    for name, value in to_dict(config).items():
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *(f"{key} = {_toml(inner)}" for key, inner in value.items())]
+        else:
+            single.append(f"{name} = {_toml(value)}")
+    return "\n".join([*single, *tables, ""])
+
+
+def _toml(value: object) -> str:
+    """JSON's strings, numbers, booleans and lists are TOML's too, but for the sign DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def changed(config: TrainConfig, **values: object) -> TrainConfig:

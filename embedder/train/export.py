@@ -103,10 +103,11 @@ def _fields(run: Run, verdict: Verdict, dimension: int, command: str) -> dict[st
 
 
 def _without_places(config: dict[str, object]) -> dict[str, object]:
-    """Where the pictures lay is nobody's business: the folders' names alone."""
+    """Where the pictures lay is nobody's business, nor who is on them: the folders' names alone."""
     data = config["data"]
     if isinstance(data, Mapping):
-        return {**config, "data": {**data, "folders": [Path(str(f)).name for f in data["folders"]]}}
+        folders = [Path(str(folder)).name for folder in data["folders"]]
+        return {**config, "data": {**data, "folders": folders, "without": []}}
     return config
 
 

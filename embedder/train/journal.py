@@ -28,7 +28,8 @@ class Journal:
         self._lines = folder / "log.jsonl"
         write_atomically(self._lines, "".join(_line(row) for row in history).encode())
         next_step = int(history[-1]["step"]) + 1 if history else 0
-        self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=next_step)
+        self._board_folder = folder / "tensorboard"
+        self._board: Any = SummaryWriter(str(self._board_folder), purge_step=next_step)
 
     def row(self, values: dict[str, float]) -> None:
         """values: with "step"."""
@@ -52,9 +53,11 @@ class Journal:
         self._board.add_image("hardest triplets: same, anchor, other", np.concatenate(strips), step, dataformats="HWC")
 
     def projector(self, pictures: PictureSet, vectors: Floats, names: tuple[str, ...], step: int) -> None:
-        """Embeddings for TensorBoard's projector, with a thumbnail each."""
+        """Embeddings for TensorBoard's projector, with a thumbnail each; not again where they are there."""
         import cv2
 
+        if (self._board_folder / f"{step:05}").exists():
+            return
         rows = np.linspace(0, len(pictures) - 1, min(PROJECTED, len(pictures))).astype(int)
         small = [cv2.resize(pictures.squares[r], (SPRITE_SIDE, SPRITE_SIDE)) for r in rows]
         self._board.add_embedding(

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedder.train.config import TrainConfig
-from embedder.train.measures import measures
+from embedder.train.measures import MAIN, measures
 from embedder.train.resampling import difference_interval
 from embedder.train.vectors import Compared
-
-MAIN = {"face": "open_set", "image": "map_r"}
 
 
 @dataclass(frozen=True, slots=True)

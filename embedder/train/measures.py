@@ -15,6 +15,8 @@ from embedder.evaluate.verification import curve_over_all_pairs
 from lookalike.domain import Floats, Labels
 
 GALLERIES = 12
+MAIN = {"face": "open_set", "image": "map_r"}
+"""What chooses the best moment and judges, unless a configuration's `select` chooses otherwise."""
 
 
 def measures(probes: Floats, templates: Floats, labels: Labels, kind: str) -> dict[str, float]:

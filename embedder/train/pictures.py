@@ -42,13 +42,14 @@ def list_pictures(data: Data) -> Listed:
     labels: list[int] = []
     names: list[str] = []
     crops: list[str] = []
+    without = set(data.without)
     for folder, crop in zip(data.folders, data.crop or ("whole",) * len(data.folders), strict=True):
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise InvalidInput(f"data.folders: there is no folder {folder}")
         for one in sorted(entry for entry in root.iterdir() if entry.is_dir()):
             found = sorted(p for p in one.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-            if len(found) < max(data.least, 2):
+            if len(found) < max(data.least, 2) or f"{root.name}/{one.name}" in without:
                 continue
             found = found[: data.most or None]
             paths += found

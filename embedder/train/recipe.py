@@ -33,7 +33,7 @@ from embedder.train.checkpoints import State, load_checkpoint, save_checkpoint
 from embedder.train.config import TrainConfig, config_from, to_dict
 from embedder.train.journal import Journal
 from embedder.train.losses import Objective, open_objective
-from embedder.train.measures import measures
+from embedder.train.measures import MAIN, measures
 from embedder.train.network import EmbeddingNetwork, Opened, open_network
 from embedder.train.onnx_export import compiled
 from embedder.train.pictures import (
@@ -232,7 +232,7 @@ def _evaluate(run: Run, state: State, journal: Journal, facts: dict[str, float])
         found = measures(probes, both, run.held_out.labels, run.config.data.kind)
         row |= found
         journal.row(row)
-        value = found[run.config.select or ("open_set" if run.config.data.kind == "face" else "map_r")]
+        value = found[run.config.select or MAIN[run.config.data.kind]]
         if value > state.best:
             state.best, state.best_step, state.waited = value, state.step, 0
             _keep_best(run)

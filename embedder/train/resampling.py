@@ -8,6 +8,8 @@ of itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,14 +29,21 @@ def difference_interval(
     ours: Way, theirs: Way, labels: Labels, kind: str, seed: int = 1
 ) -> dict[str, tuple[float, float, float]]:
     """Measure → (ours - theirs, low, high), of 95 %, for recall_1, map_r and, for faces, open_set."""
-    a, b = (retrieval(way.probes, labels) for way in (ours, theirs))
-    found = {
-        "recall_1": _of_means(a.found_within(1) - b.found_within(1), a.label, seed),
-        "map_r": _of_means(a.average_precision - b.average_precision, a.label, seed),
-    }
+    return mean_difference_interval([(ours, theirs)], labels, kind, seed)
+
+
+def mean_difference_interval(
+    pairs: Sequence[tuple[Way, Way]], labels: Labels, kind: str, seed: int = 1
+) -> dict[str, tuple[float, float, float]]:
+    """The same of the mean over several pairs, such as of several seeds, on the same pictures."""
+    found = [[retrieval(way.probes, labels) for way in pair] for pair in pairs]
+    firsts = np.mean([a.found_within(1) - b.found_within(1) for a, b in found], axis=0)
+    precisions = np.mean([a.average_precision - b.average_precision for a, b in found], axis=0)
+    label = found[0][0].label
+    differences = {"recall_1": _of_means(firsts, label, seed), "map_r": _of_means(precisions, label, seed)}
     if kind == "face":
-        found["open_set"] = _of_open_sets(ours, theirs, labels, seed)
-    return found
+        differences["open_set"] = _of_open_sets(pairs, labels, seed)
+    return differences
 
 
 def _of_means(values: Numbers, label: Labels, seed: int) -> tuple[float, float, float]:
@@ -47,13 +56,13 @@ def _of_means(values: Numbers, label: Labels, seed: int) -> tuple[float, float, 
     return float(values.mean()), float(low), float(high)
 
 
-def _of_open_sets(ours: Way, theirs: Way, labels: Labels, seed: int) -> tuple[float, float, float]:
+def _of_open_sets(ways: Sequence[tuple[Way, Way]], labels: Labels, seed: int) -> tuple[float, float, float]:
     """1 - FNIR at FPIR 1 %: the mean difference over galleries; a draw weighs people alike in all of them."""
     classes = np.unique(labels)
     pairs = []
     for gallery in range(GALLERIES):
         enrolled, strangers = half_enrolled(labels, gallery)
-        pairs.append([_Weighed(way, labels, enrolled, strangers, classes) for way in (ours, theirs)])
+        pairs += [[_Weighed(way, labels, enrolled, strangers, classes) for way in pair] for pair in ways]
     rng = np.random.default_rng(seed)
     even = np.ones(len(classes), np.int64)
     drawn = [even, *rng.multinomial(len(classes), even / len(classes), DRAWS)]
