@@ -97,15 +97,20 @@ def open_bundle(
     except (InvalidSignature, ValueError):
         raise BadBundle("the bundle's signature is wrong: its manifest was changed, or it was never signed") from None
     check(manifest)
-    parts, at = {}, HEADER_BYTES + length
-    for name, (size, sha256) in sorted(_named(manifest).items()):
-        part = data[at : at + size]
-        if _differs(part, size, sha256):
-            raise BadBundle(f"the part {name} is cut short or not the one that was signed")
-        parts[name], at = part, at + size
-    if at != len(data):
-        raise BadBundle("the bundle goes on behind its last part")
-    return OpenedBundle(manifest, parts, key)
+    return OpenedBundle(manifest, _cut(data, HEADER_BYTES + length, _named(manifest)), key)
+
+
+def _cut(data: bytes, at: int, named: Mapping[str, tuple[int, str]]) -> dict[str, bytes]:
+    """The parts from there on. Lengths are checked before anything is hashed. Raises: BadBundle."""
+    whole = at + sum(size for size, _ in named.values())
+    if len(data) != whole:
+        raise BadBundle("the bundle is cut short" if len(data) < whole else "the bundle goes on behind its last part")
+    parts, view = {}, memoryview(data)
+    for name, (size, sha256) in sorted(named.items()):
+        if _differs(view[at : at + size], size, sha256):
+            raise BadBundle(f"the part {name} is not the one that was signed")
+        parts[name], at = data[at : at + size], at + size
+    return parts
 
 
 def new_maker(path: Path) -> Maker:
@@ -175,5 +180,5 @@ def _named(manifest: bytes) -> dict[str, tuple[int, str]]:
     return named
 
 
-def _differs(part: bytes, size: int, sha256: str) -> bool:
+def _differs(part: bytes | memoryview, size: int, sha256: str) -> bool:
     return size < 1 or len(part) != size or hashlib.sha256(part).hexdigest() != sha256

@@ -63,7 +63,7 @@ def test_a_signed_manifest_is_judged_before_any_part_is_hashed(maker):
 def test_parts_that_are_said_to_be_impossibly_long_are_refused(maker):
     manifest = b'{"parts": {"network.onnx": {"bytes": 1152921504606846976, "sha256": "' + b"0" * 64 + b'"}}}'
     head = b"LKB1" + len(manifest).to_bytes(4, "big") + maker.public_key
-    with pytest.raises(BadBundle, match=r"network\.onnx"):
+    with pytest.raises(BadBundle, match="cut short"):
         open_bundle(head + maker.sign(b"lookalike model bundle\n" + manifest) + manifest, [maker.public_key])
 
 
