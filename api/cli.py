@@ -17,6 +17,7 @@ from api.commands import (
     audit,
     certificates,
     collections,
+    curate,
     doctor,
     enrol,
     evaluate,
@@ -41,7 +42,7 @@ def build() -> typer.Typer:
     )
     running = (service.serve, service.demo, doctor.doctor)
     asking = (enrol.enrol, faces.identify, faces.verify, faces.compare, faces.erase, jobs.calibrate, reindex.reindex)
-    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate)
+    commands: tuple[Callable[..., None], ...] = (*running, *asking, evaluate.evaluate, curate.curate)
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
