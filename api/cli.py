@@ -17,6 +17,7 @@ from api.commands import (
     audit,
     certificates,
     collections,
+    curate,
     doctor,
     drift,
     enrol,
@@ -57,7 +58,7 @@ def build() -> typer.Typer:
         jobs.calibrate,
         reindex.reindex,
     )
-    measuring = (evaluate.evaluate, explain.explain, drift.drift, train.train, tune.tune, runs.runs)
+    measuring = (evaluate.evaluate, explain.explain, drift.drift, curate.curate, train.train, tune.tune, runs.runs)
     commands: tuple[Callable[..., None], ...] = (*running, *asking, *measuring)
     for command in commands:
         app.command()(command)

@@ -1,0 +1,1 @@
+"""Finds what is wrong with a class-per-folder set of pictures before anything is trained on it."""
