@@ -80,6 +80,10 @@ class Codec:
         """Dimensions that are coded: half a byte a row each."""
         return len(self.lowest)
 
+    @property
+    def memory_bytes(self) -> int:
+        return self.lowest.nbytes + self.span.nbytes + (0 if self.turn is None else self.turn.nbytes)
+
     def turned(self, vectors: Floats) -> Floats:
         """(N, D) -> (N, M), what is coded and what is asked."""
         return vectors if self.turn is None else vectors @ self.turn

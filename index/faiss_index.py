@@ -25,7 +25,7 @@ from index.faiss_segment import Segment
 from index.merging import Size, due, largest
 from index.row_rules import checked_queries, checked_rows, find, label_array
 from lookalike.domain import Embeddings, Floats, Labels, Space
-from lookalike.ports import Neighbour
+from lookalike.ports import IndexState, Neighbour
 
 TAIL_BYTES, SMALLEST_TAIL = 4 * 2**20, 1024
 """The tail holds vectors of so many bytes, and a sixteenth of the rows at most: a search looks at all of it."""
@@ -60,6 +60,10 @@ class _Part:
             alive = bits_at(self.live, positions)
             return here[alive], positions[alive]
         return here, positions
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.segment.memory_bytes + self.live.nbytes
 
     def without(self, positions: NDArray[np.int64]) -> _Part:
         """The same with these rows, which are alive, gone."""
@@ -283,6 +287,29 @@ class FaissIndex:
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows, labels ascending."""
         return _in_order(self._state.everything())
+
+    def describe(self) -> IndexState:
+        """What answers now, and why."""
+        state, codec, dimension = self._state, self._codec, self._space.dimension
+        coded = codec is not None and any(part.segment.codes is not None for part in state.parts)
+        if coded and codec is not None:
+            kept = f"{codec.dimensions} of {dimension}" if codec.turn is not None else f"{dimension}"
+            why = f"four bits for each of {kept} dimensions name the likely rows, and their vectors rank them"
+            then = f"codes are learned anew at {LEARN_AGAIN * codec.rows:,} rows"
+        else:
+            why = f"every one of so few rows of {dimension} dimensions is compared, as fast as codes of them would be"
+            then = f"codes from {learned_from(dimension):,} rows"
+        tail = state.tail_labels.nbytes + state.tail_rows.nbytes + state.tail_live.nbytes
+        return IndexState(
+            structure="codes" if coded else "exact",
+            why=f"in memory, by faiss: {why}",
+            rows=state.count,
+            dimension=dimension,
+            removed=sum(part.dead for part in state.parts) + state.used - int(state.tail_live[: state.used].sum()),
+            parts=len(state.parts) + 1,
+            memory_bytes=tail + sum(part.memory_bytes for part in state.parts) + (codec.memory_bytes if codec else 0),
+            next_change=f"{then}; segments are being merged" if self._tending else then,
+        )
 
 
 def _allowed(state: _State, allowed: Labels) -> tuple[list[View], list[Loose]]:

@@ -254,3 +254,19 @@ def test_what_lies_outside_the_subspace_that_was_learned_is_found_by_looking_fur
     found, true = similarities(index.search(probes, 1)), similarities(reference.search(probes, 1))
 
     assert found == [pytest.approx(row, abs=1e-6) for row in true]
+
+
+def test_it_says_which_structure_answers_and_when_that_changes():
+    index = FaissIndex(SPACE)
+    index.add(np.arange(3000), Embeddings(SPACE, unit(3000)))
+    few = index.describe()
+    index.add(np.arange(3000, 9000), Embeddings(SPACE, unit(6000, seed=1)))
+    index.settle()
+    index.remove(range(100))
+    many = index.describe()
+
+    assert (few.structure, few.next_change) == ("exact", "codes from 4,096 rows")
+    assert many.structure == "codes"
+    assert many.next_change == f"codes are learned anew at {2 * index._codec.rows:,} rows"
+    assert (many.rows, many.removed) == (8900, 100)
+    assert many.memory_bytes >= 9000 * 24 * 4.5
