@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.embed import machine
 from benchmarks.galleries import Gallery, gallery
 from benchmarks.million import BATCH, ours, spent
-from index.codes import KERNEL
+from index.codes import ROWS_OUTSIDE
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
 
@@ -76,7 +76,7 @@ def scanned(rows: int, dimension: int, rounds: int) -> float:
         faiss.copy_array_to_vector(rng.integers(0, 256, count * dimension // 2, dtype=np.uint8), product.codes)
         product.ntotal = count
         segments.append(faiss.IndexPQFastScan(product))
-        segments[-1].implem = KERNEL
+        segments[-1].implem = ROWS_OUTSIDE
     queries = rng.standard_normal((8, dimension), dtype=np.float32)
 
     def scan(some: np.ndarray) -> None:

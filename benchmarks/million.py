@@ -1,10 +1,11 @@
 """Search among a million: ours beside FAISS's flat index, clusters, and graphs; filters; and the stalls of writes.
 
-    python benchmarks/million.py [--kind faces|items] [--rows 1000000] [--dimension 128] [--graphs] [--rounds 5]
+    python benchmarks/million.py [--kind faces|items] [--rows 1000000] [--dimension 128] [--graphs | --brief]
 
 The galleries are those of benchmarks/galleries.py. Every round runs each contender once, in turn, so that a neighbour's
 load falls on all of them; the least of the rounds counts. Milliseconds are of the process, on one thread. --graphs
-builds hnswlib's and usearch's too, which takes an hour and more at a million rows. Prints a table, and writes JSON and
+builds hnswlib's and usearch's too, which takes an hour and more at a million rows; --brief leaves all but ours and the
+flat index out. Prints a table, and writes JSON and
 a curve of recall against time to bench-output/.
 """
 
@@ -221,6 +222,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--brief", action="store_true", help="ours beside the flat index alone")
     arguments = parser.parse_args()
     dimension = arguments.dimension or {"faces": 128, "items": 1280}[arguments.kind]
     faiss.omp_set_num_threads(1)
@@ -232,7 +234,7 @@ def main() -> None:
     theirs, flat_search = flat(held)
     table: dict[str, Search] = {"FlatIP": flat_search, "ours": ours(index)}
     codec = index._codec
-    if codec is not None:
+    if codec is not None and not arguments.brief:
         table |= clusters(held, codec)
     if arguments.graphs:
         table |= graphs(held)

@@ -40,9 +40,11 @@ STEP = 32
 RANGE = 2.5
 """Codes cover the mean of a dimension plus and minus so many standard deviations."""
 
-KERNEL = 15
-"""FAISS's FastScan kernel: rows in the outer loop, the best kept in a reservoir. One query at a time, among a million
-faces, it takes half the time of the one that FAISS chooses; among 100,000 in batches a third less."""
+QUERIES_OUTSIDE, ROWS_OUTSIDE = 13, 15
+"""FAISS's FastScan kernels that keep the best in a reservoir, by what the outer loop goes over. Rows are better for a
+query alone among very many (half the time at a million faces), queries for batches (two thirds of the time)."""
+
+BATCH, VERY_MANY = 4, 2**17
 
 SAMPLE = 16384
 """Rows that are learned from; more change nothing."""
@@ -150,7 +152,7 @@ class Codes:
         product.codes, product.ntotal = scalar.codes, scalar.ntotal
         python_faiss: Any = faiss  # its stubs describe the C++ constructors only
         self._scan = python_faiss.IndexPQFastScan(product)
-        self._scan.implem = KERNEL
+        self._alone = ROWS_OUTSIDE if len(rows) > VERY_MANY else QUERIES_OUTSIDE
         sample = np.arange(0, len(rows), max(1, len(rows) // 1024))
         self.error = _error(rows[sample], codec.turned(rows[sample]), scalar.reconstruct_batch(sample))
 
@@ -161,5 +163,7 @@ class Codes:
     def scan(self, turned: Floats, look: int) -> tuple[Floats, Positions]:
         """Similarities, highest first, and positions of each query's nearest rows, (Q, look). turned: (Q, M)."""
         one_thread()
+        # Threads may set this across each other: either kernel gives the same rows, one of them sooner.
+        self._scan.implem = QUERIES_OUTSIDE if len(turned) >= BATCH else self._alone
         similarities, positions = self._scan.search(turned, look)
         return similarities, positions
