@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from api.bundle_store import BundleStore
@@ -18,16 +17,15 @@ from api.follower import Follower
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
+from api.record_store import open_rows
 from api.tending import Tending
 from index.backends import index_factory, known_index
-from index.data_format import DataFolder
-from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
-from lookalike.ports import Records
+from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
@@ -87,10 +85,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(loading.shutdown)
         models = InstalledModels(settings)
         first_model = loading.submit(models.default, Kind.FACE)
-        held = DataFolder(folder, version("lookalike"))
-        stack.callback(held.close)
-        rows = SqliteRows(held.records)
-        stack.callback(rows.close)
+        rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
         audit = SealedAuditLog(rows, keyring)
         records = SealedRecords(rows, keyring, audit)
@@ -155,7 +150,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
 
 
 def open_bundles(
-    settings: Settings, rows: SqliteRows, keyring: KeyRing, audit: SealedAuditLog, records: SealedRecords
+    settings: Settings, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, records: SealedRecords
 ) -> BundleStore:
     """The imported bundles of a data folder. Raises: BadSettings for a maker's key that cannot be read."""
     kept = SealedModels(settings.data.absolute() / "bundles", rows, keyring, audit)

@@ -29,7 +29,12 @@ class Settings(BaseSettings):
     """Everything an operator may set; docs/settings.md lists each with its meaning."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LOOKALIKE_", env_nested_delimiter="__", toml_file="lookalike.toml", extra="ignore", frozen=True
+        env_prefix="LOOKALIKE_",
+        env_nested_delimiter="__",
+        toml_file="lookalike.toml",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data: Path = Path("data")
@@ -46,6 +51,8 @@ class Settings(BaseSettings):
     ca: Path | None = None
     index: str = "faiss:"
     records: str = "sqlite:"
+    postgresql_password_file: Path | None = None
+    postgresql_ca: Path | None = None
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
     profile: Profile = Profile.SINGLE
@@ -98,8 +105,11 @@ class Settings(BaseSettings):
     @field_validator("records")
     @classmethod
     def _known_records(cls, value: str) -> str:
-        if value != "sqlite:":
-            raise ValueError("this version keeps records in sqlite: only")
+        if value != "sqlite:" and not value.startswith("postgresql://"):
+            raise ValueError("allowed are sqlite: and postgresql://USER@HOST:PORT/DATABASE")
+        # The host of a URL follows the last @ before its path, and a password the first colon before that.
+        if ":" in value.removeprefix("postgresql://").partition("/")[0].rpartition("@")[0]:
+            raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lookalike.errors import BadSettings
@@ -35,8 +34,7 @@ class Vault:
 @contextmanager
 def open_vault(settings: Settings) -> Iterator[Vault]:
     """Raises: BadSettings where there is no data folder yet, KeyUnavailable, DataTooNew, StorageUnavailable."""
-    from index.data_format import DataFolder
-    from index.sqlite_rows import SqliteRows
+    from api.record_store import open_rows
     from security.audit import SealedAuditLog
     from security.keys import open_key_ring
 
@@ -44,8 +42,6 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
     if not folder.is_dir():
         raise BadSettings(f"there is no data folder at {folder}: `lookalike serve` makes it, or set LOOKALIKE_DATA")
     with ExitStack() as stack:
-        held = stack.enter_context(DataFolder(folder, version("lookalike")))
-        rows = SqliteRows(held.records)
-        stack.callback(rows.close)
+        rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
         yield Vault(settings, keyring, SealedAuditLog(rows, keyring))
