@@ -113,7 +113,7 @@ def connection_params(url: str, ca: Path | None) -> Params:
     hosts = f"{given.get('host', '')},{given.get('hostaddr', '')}".strip(",").split(",")
     if not all(hosts):
         raise BadSettings("LOOKALIKE_RECORDS: the URL must name the host: postgresql://USER@HOST:PORT/DATABASE")
-    params: dict[str, str | int] = {"application_name": "lookalike", "target_session_attrs": "read-write"}
+    params: dict[str, str | int] = {"target_session_attrs": "read-write"}
     if ca is not None:
         params["sslrootcert"] = str(ca)
     if all(_is_here(host) for host in hosts):
@@ -143,7 +143,7 @@ def open_connection(params: Params, password: Callable[[], str | None], schema: 
     """
     secret = password()
     options = f"{params['options']} -c search_path={schema}"
-    given = {**params, "options": options, **({} if secret is None else {"password": secret})}
+    given = {"application_name": schema, **params, "options": options, **({} if secret is None else {"password": secret})}
     try:
         connection = PatientConnection.connect(**given, autocommit=True)  # type: ignore[arg-type]
     except psycopg.Error as error:

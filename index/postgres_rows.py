@@ -27,6 +27,10 @@ SCRUB_S = 5.0
 MIGRATIONS: Mapping[int, str] = {}
 """Version → the statements that turn it into the next one."""
 
+_HAS_TABLES = (
+    "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relname = 'turn' AND n.nspname = current_setting('search_path'))"
+)
 _VACUUM = f"VACUUM (TRUNCATE false) {', '.join(ERASED_FROM)}"
 
 
@@ -127,7 +131,8 @@ def _migrate(connection: PatientConnection, migrations: Mapping[int, str], found
 
 def _version(connection: PatientConnection) -> int:
     """The format of the tables; 0 where there are none."""
-    if connection.execute("SELECT to_regclass('turn') IS NULL").fetchone() == (True,):
+    # The catalogue is asked, since a session remembers for a while that it knew of no such name.
+    if connection.execute(_HAS_TABLES).fetchone() != (True,):
         return 0
     row = connection.execute("SELECT format FROM turn").fetchone()
     return int(row[0]) if row is not None else 0
