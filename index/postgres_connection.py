@@ -143,7 +143,12 @@ def open_connection(params: Params, password: Callable[[], str | None], schema: 
     """
     secret = password()
     options = f"{params['options']} -c search_path={schema}"
-    given = {"application_name": schema, **params, "options": options, **({} if secret is None else {"password": secret})}
+    given = {
+        "application_name": schema,
+        **params,
+        "options": options,
+        **({} if secret is None else {"password": secret}),
+    }
     try:
         connection = PatientConnection.connect(**given, autocommit=True)  # type: ignore[arg-type]
     except psycopg.Error as error:
