@@ -19,14 +19,17 @@ from index.postgres_schema import FORMAT
 from index.postgres_sessions import Sessions
 from index.postgres_writer import Gathered, PostgresWriter
 from lookalike.errors import DataTooNew, StorageUnavailable
-from lookalike.ports import RowWriter
+from lookalike.ports import AuditRow, RowWriter
 
 T = TypeVar("T")
 
 BATCH_LIMIT = 60
 """PostgreSQL keeps 64 savepoints of a transaction at hand; with more, every reader has to look them up."""
 
-_BEGIN = "BEGIN; SELECT format, seq, number FROM turn FOR UPDATE; SAVEPOINT work"
+_BEGIN = (
+    "BEGIN; SELECT format, seq, number FROM turn FOR UPDATE;"
+    " SELECT seq, at, chain, payload FROM audit ORDER BY seq DESC LIMIT 1"
+)
 _UNCONFIRMED = (
     "the database did not confirm the write, so it may have been kept or not: send it again with the same "
     "Idempotency-Key, which never doubles it"
@@ -42,7 +45,10 @@ class PostgresTransactions:
         self._connection: PatientConnection | None = None
         self._writer = PostgresWriter(self._ask)
         self._before = Gathered()
-        self._unused_savepoint = False
+        # A savepoint is made by the first statement of a piece of work, since most have few and many have none.
+        self._savepoint = False
+        self._is_of_this_work = False
+        self._was_used = False
 
     @property
     def writer(self) -> RowWriter:
@@ -52,38 +58,45 @@ class PostgresTransactions:
         """A connection that was kept and turns out to be dead is replaced: nothing has been written by then."""
         was_kept = self._connection is not None
         try:
-            format, seq, number = self._take_turn()
+            self._writer.gathered = self._take_turn()
         except psycopg.Error as error:
             if not (was_kept and self._connected().closed) or isinstance(error, Silent):
                 raise self._told(error) from error
             self.abandon()
             with translated_errors():
-                format, seq, number = self._take_turn()
-        if format != FORMAT:
-            raise DataTooNew(f"the database was migrated to format {format}, this release knows {FORMAT}: upgrade it")
-        self._writer.gathered = Gathered(seq, number)
-        self._unused_savepoint = True
+                self._writer.gathered = self._take_turn()
+        self._savepoint = self._is_of_this_work = self._was_used = False
 
-    def _take_turn(self) -> tuple[int, int, int]:
+    def _take_turn(self) -> Gathered:
         connection = self._connected()
         with connection.patient_for(TURN_S + PATIENCE_S / 4):
             cursor = connection.execute(_BEGIN, prepare=False)
         cursor.nextset()
-        return cast("tuple[int, int, int]", cursor.fetchone())
+        format, seq, number = cast("tuple[int, int, int]", cursor.fetchone())
+        if format != FORMAT:
+            raise DataTooNew(f"the database was migrated to format {format}, this release knows {FORMAT}: upgrade it")
+        cursor.nextset()
+        tail = cast("tuple[int, float, bytes, bytes] | None", cursor.fetchone())
+        return Gathered(seq, number, AuditRow(*tail) if tail is not None else None)
 
     def mark(self) -> None:
-        if not self._unused_savepoint:
-            self._execute("RELEASE SAVEPOINT work; SAVEPOINT work")
-        self._unused_savepoint = False
+        if self._was_used:
+            self._is_of_this_work = self._was_used = False
         self._before = self._writer.gathered.copy()
 
     def undo(self) -> None:
-        self._execute("ROLLBACK TO SAVEPOINT work")
-        self._unused_savepoint = True
+        if self._is_of_this_work:
+            self._execute("ROLLBACK TO SAVEPOINT work")
+        self._was_used = False
         self._writer.gathered = self._before
 
     def keep(self) -> None:
-        """The next `mark`, or the commit, lets go of the savepoint."""
+        """The next savepoint, or the commit, lets go of this one."""
+
+    def _save(self) -> None:
+        if not self._is_of_this_work:
+            self._execute("RELEASE SAVEPOINT work; SAVEPOINT work" if self._savepoint else "SAVEPOINT work")
+        self._savepoint = self._is_of_this_work = self._was_used = True
 
     def is_open(self) -> bool:
         connection = self._connection
@@ -91,9 +104,12 @@ class PostgresTransactions:
 
     def commit(self) -> None:
         """Raises: StorageUnavailable also where the connection was lost meanwhile, and the outcome is not known."""
-        self._writer.flush()
+        connection = self._connected()
         try:
-            self._connected().execute("COMMIT", prepare=False)
+            with connection.pipeline():  # all in one round trip
+                for sql, values in self._writer.gathered.statements():
+                    connection.execute(sql, values)
+                connection.execute("COMMIT")
         except psycopg.Error as error:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
                 self._told(error)
@@ -124,6 +140,7 @@ class PostgresTransactions:
             raise self._told(error) from error
 
     def _ask(self, make: Callable[..., T], sql: str, values: Params, patience_s: float = PATIENCE_S) -> list[T]:
+        self._save()
         try:
             return ask(self._connected(), make, sql, values, patience_s)
         except psycopg.Error as error:

@@ -1,13 +1,13 @@
 """Writes ciphertext rows to PostgreSQL within the transaction that the commit queue has opened.
 
-Each call is one statement. What it adds to the change sequence and to the counts of collections is gathered, and
-written once for the whole transaction: the process that has the turn is the only writer, so it gives numbers from
-memory, and they grow in the order of commits without a gap.
+A call is one statement or none. What is added to the change sequence, to the counts of collections and to the audit log
+is gathered, and written once for the whole transaction: the process that has the turn is the only writer, so it gives
+numbers from memory, and they grow in the order of commits without a gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from index.postgres_connection import LONG_S
@@ -16,33 +16,66 @@ from lookalike.domain import Change, Op
 from lookalike.errors import Conflict
 from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
 
-_FLUSH = """
-WITH logged AS (
-    INSERT INTO changes (seq, op, collection_id, subject_key, number)
-    SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[])
-), counted AS (
-    UPDATE counts c SET subjects = c.subjects + t.subjects, samples = c.samples + t.samples
-    FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS t (id, subjects, samples) WHERE c.collection_id = t.id
+Statement = tuple[str, list[object]]
+
+_LOG = (
+    "INSERT INTO changes (seq, op, collection_id, subject_key, number)"
+    " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[])"
 )
-UPDATE turn SET seq = %s, number = %s
-"""
+_COUNT = (
+    "UPDATE counts c SET subjects = c.subjects + t.subjects, samples = c.samples + t.samples"
+    " FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS t (id, subjects, samples) WHERE c.collection_id = t.id"
+)
+_TURN = "UPDATE turn SET seq = %s, number = %s"
+_AUDIT = (
+    "INSERT INTO audit (seq, at, chain, payload)"
+    " SELECT * FROM unnest(%s::bigint[], %s::double precision[], %s::bytea[], %s::bytea[])"
+)
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What an open transaction has yet to write. seq, number: the last ones given; tail: the audit log's end, if read.
+    """What an open transaction has yet to write, and what it knows already. seq, number: the last ones given.
 
-    tallies: by collection, what to add to its numbers of subjects and samples.
+    tallies: by collection, what to add to its numbers of subjects and samples; tail: the audit log's end; collections:
+    rows by their lookup, which nobody else can change meanwhile.
     """
 
     seq: int = 0
     number: int = 0
+    tail: AuditRow | None = None
     changes: list[Change] = field(default_factory=list)
     tallies: dict[str, tuple[int, int]] = field(default_factory=dict)
-    tail: AuditRow | None = None
+    audit: list[AuditRow] = field(default_factory=list)
+    collections: dict[bytes, CollectionRow | None] = field(default_factory=dict)
 
     def copy(self) -> Gathered:
-        return replace(self, changes=list(self.changes), tallies=dict(self.tallies))
+        return replace(
+            self,
+            changes=list(self.changes),
+            tallies=dict(self.tallies),
+            audit=list(self.audit),
+            collections=dict(self.collections),
+        )
+
+    def statements(self) -> list[Statement]:
+        """What writes it."""
+        found: list[Statement] = []
+        if self.changes:
+            steps = [(c.seq, c.op.value, c.collection_id, c.subject_key, c.number) for c in self.changes]
+            found += [(_LOG, _columns(steps)), (_TURN, [self.seq, self.number])]
+        if self.tallies:
+            found.append((_COUNT, _columns([(id, *tally) for id, tally in self.tallies.items()])))
+        if self.audit:
+            found.append((_AUDIT, _columns([(row.seq, row.at, row.chain, row.payload) for row in self.audit])))
+        return found
+
+    def forget_written(self) -> None:
+        self.changes, self.tallies, self.audit = [], {}, []
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[object]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 class PostgresWriter(PostgresReader):
@@ -52,17 +85,10 @@ class PostgresWriter(PostgresReader):
         super().__init__(ask)
         self.gathered = Gathered()
 
-    def flush(self) -> None:
-        """Write what was gathered; within the transaction's last savepoint, or after it."""
-        held = self.gathered
-        if not held.changes:
-            return
-        columns = zip(
-            *((c.seq, c.op.value, c.collection_id, c.subject_key, c.number) for c in held.changes), strict=True
-        )
-        subjects, samples = [t[0] for t in held.tallies.values()], [t[1] for t in held.tallies.values()]
-        self._run(_FLUSH, *map(list, columns), list(held.tallies), subjects, samples, held.seq, held.number)
-        held.changes, held.tallies = [], {}
+    def _flush(self) -> None:
+        for sql, values in self.gathered.statements():
+            self._run(sql, *values)
+        self.gathered.forget_written()
 
     def _run(self, sql: str, *values: object) -> None:
         self._ask(_nothing, sql, values)
@@ -75,23 +101,31 @@ class PostgresWriter(PostgresReader):
         before = self.gathered.tallies.get(collection_id, (0, 0))
         self.gathered.tallies[collection_id] = before[0] + subjects, before[1] + samples
 
-    # ------------------------------------------------------------------------- reading what was gathered
+    # -------------------------------------------------------------- reading what was gathered and is known
 
     def last_seq(self) -> int:
         return self.gathered.seq
 
     def changes(self, after: int, limit: int) -> list[Change]:
-        self.flush()
+        self._flush()
         return super().changes(after, limit)
 
     def count(self, collection_id: str) -> tuple[int, int]:
         kept, more = super().count(collection_id), self.gathered.tallies.get(collection_id, (0, 0))
         return kept[0] + more[0], kept[1] + more[1]
 
+    def collection_by_lookup(self, lookup: bytes) -> CollectionRow | None:
+        known = self.gathered.collections
+        if lookup not in known:
+            known[lookup] = super().collection_by_lookup(lookup)
+        return known[lookup]
+
     def audit_tail(self) -> AuditRow | None:
-        if self.gathered.tail is None:
-            self.gathered.tail = super().audit_tail()
         return self.gathered.tail
+
+    def audit_page(self, after_seq: int, limit: int) -> list[AuditRow]:
+        self._flush()
+        return super().audit_page(after_seq, limit)
 
     # ------------------------------------------------------------------------------------------- settings
 
@@ -121,6 +155,7 @@ class PostgresWriter(PostgresReader):
             row.payload,
             row.created_at,
         )
+        self.gathered.collections.clear()
         self._log(Op.PUT, row.id)
 
     def delete_collection(self, collection_id: str) -> None:
@@ -129,6 +164,7 @@ class PostgresWriter(PostgresReader):
         sql = "DELETE FROM collections WHERE id = %s RETURNING id"
         if self._ask(str, sql, (collection_id,), LONG_S):
             self.gathered.tallies.pop(collection_id, None)
+            self.gathered.collections.clear()
             self._log(Op.DELETE, collection_id)
 
     def put_calibration(self, collection_id: str, space: str, payload: bytes) -> None:
@@ -289,13 +325,9 @@ class PostgresWriter(PostgresReader):
         return bool(self._all(str, "DELETE FROM api_keys WHERE id = %s RETURNING id", id))
 
     def append_audit(self, row: AuditRow) -> None:
-        self._run(
-            "INSERT INTO audit (seq, at, chain, payload) VALUES (%s, %s, %s, %s)",
-            row.seq,
-            row.at,
-            row.chain,
-            row.payload,
-        )
+        if self.gathered.tail is not None and row.seq <= self.gathered.tail.seq:
+            raise Conflict("the audit log only grows")
+        self.gathered.audit.append(row)
         self.gathered.tail = row
 
     def put_idempotent(self, lookup: bytes, digest: bytes, answer: bytes, at: float) -> None:

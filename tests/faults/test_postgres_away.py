@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, crashed and stopped under writes: nothing acknowledged is lost, nothing sent again is doubled."""
+"""PostgreSQL restarted, crashed and stopped under writes: nothing acknowledged is lost, nothing is doubled."""
 
 from __future__ import annotations
 
