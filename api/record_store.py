@@ -26,7 +26,11 @@ def store_place(settings: Settings) -> Place:
     def password() -> str | None:
         if file is None:
             return None
-        return read_secret_file(file, "the password file of PostgreSQL", at_most=1024).decode().rstrip("\r\n")
+        return (
+            read_secret_file(file, "the password file of PostgreSQL", at_most=1024)
+            .decode(errors="replace")
+            .rstrip("\r\n")
+        )
 
     folder = settings.data.absolute()
     return Place(settings.records, folder, version("lookalike"), password, settings.postgresql_ca)

@@ -46,7 +46,10 @@ class Transactions(Protocol):
         ...
 
     def undo(self) -> None: ...
-    def keep(self) -> None: ...
+    def keep(self) -> None:
+        """Raises what shows now that the work cannot be kept; it is then undone."""
+        ...
+
     def is_open(self) -> bool:
         """Whether the transaction can still go on; False once the database gave it up as a whole."""
         ...
@@ -209,13 +212,12 @@ class CommitQueue:
         self._transactions.mark()
         try:
             outcome.result = cast(Callable[[RowWriter], object], outcome.job.work)(self._transactions.writer)
+            self._transactions.keep()
         except BaseException as error:
             outcome.error = error
             if not self._transactions.is_open():  # The database gave it up: a full disk or a lost server, for two.
                 raise error if isinstance(error, LookalikeError) else _unavailable(error) from error
             self._transactions.undo()
-        else:
-            self._transactions.keep()
 
 
 class _NotBegun(Exception):

@@ -39,8 +39,8 @@ PATIENCE_S = 3.0
 LONG_S = 120.0
 """The same for the few statements whose cost grows with a collection."""
 
-TURN_S = 4.0
-"""How long a process waits for others that write."""
+TURN_S = 3.5
+"""How long a process waits for others that write; a lock's own timeout would count from anew for each before it."""
 
 SAFE_MODES = ("verify-ca", "verify-full")
 _IN_A_FILE = "no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it"
@@ -56,7 +56,7 @@ _HOLD_S = 10
 _SESSION = {
     "synchronous_commit": "on",
     "statement_timeout": f"{LONG_S:.0f}s",
-    "lock_timeout": f"{TURN_S:.0f}s",
+    "lock_timeout": f"{TURN_S * 1000:.0f}ms",
     "idle_in_transaction_session_timeout": f"{_HOLD_S}s",
     "tcp_user_timeout": f"{_HOLD_S}s",
     "client_connection_check_interval": "1s",
@@ -133,7 +133,8 @@ def _is_here(host: str) -> bool:
 
 
 def _option(name: str, value: str) -> str:
-    return f"-c {name}={value}".replace(" ", "\\ ").replace("-c\\ ", "-c ", 1)
+    escaped = value.replace(" ", "\\ ")
+    return f"-c {name}={escaped}"
 
 
 def open_connection(params: Params, password: Callable[[], str | None], schema: str) -> PatientConnection:

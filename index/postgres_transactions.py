@@ -13,12 +13,20 @@ import psycopg
 from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
 
-from index.postgres_connection import PATIENCE_S, TURN_S, PatientConnection, Silent, translate, translated_errors
+from index.postgres_connection import (
+    LONG_S,
+    PATIENCE_S,
+    TURN_S,
+    PatientConnection,
+    Silent,
+    translate,
+    translated_errors,
+)
 from index.postgres_reader import ask
 from index.postgres_schema import FORMAT
 from index.postgres_sessions import Sessions
 from index.postgres_writer import Gathered, PostgresWriter
-from lookalike.errors import DataTooNew, StorageUnavailable
+from lookalike.errors import Conflict, DataTooNew, StorageUnavailable
 from lookalike.ports import AuditRow, RowWriter
 
 T = TypeVar("T")
@@ -26,10 +34,19 @@ T = TypeVar("T")
 BATCH_LIMIT = 60
 """PostgreSQL keeps 64 savepoints of a transaction at hand; with more, every reader has to look them up."""
 
-_BEGIN = (
-    "BEGIN; SELECT format, seq, number FROM turn FOR UPDATE;"
-    " SELECT seq, at, chain, payload FROM audit ORDER BY seq DESC LIMIT 1"
+_BEGIN = "; ".join(
+    (
+        "BEGIN",
+        f"SET LOCAL statement_timeout = '{TURN_S * 1000:.0f}ms'",
+        "SELECT format, seq, number FROM turn FOR UPDATE",
+        f"SET LOCAL statement_timeout = '{LONG_S:.0f}s'",
+        "SELECT seq, at, chain, payload FROM audit ORDER BY seq DESC LIMIT 1",
+    )
 )
+_TURN_IS, _TAIL_IS = 2, 4
+"""Which of those statements' results they are, from 0."""
+
+_MARGIN_S = 1.0
 _UNCONFIRMED = (
     "the database did not confirm the write, so it may have been kept or not: send it again with the same "
     "Idempotency-Key, which never doubles it"
@@ -69,13 +86,18 @@ class PostgresTransactions:
 
     def _take_turn(self) -> Gathered:
         connection = self._connected()
-        with connection.patient_for(TURN_S + PATIENCE_S / 4):
-            cursor = connection.execute(_BEGIN, prepare=False)
-        cursor.nextset()
+        try:
+            with connection.patient_for(TURN_S + _MARGIN_S):
+                cursor = connection.execute(cast("psycopg.sql.SQL", _BEGIN), prepare=False)
+        except psycopg.errors.QueryCanceled as error:
+            raise StorageUnavailable("the database is busy: another process holds it for too long") from error
+        for _ in range(_TURN_IS):
+            cursor.nextset()
         format, seq, number = cast("tuple[int, int, int]", cursor.fetchone())
         if format != FORMAT:
             raise DataTooNew(f"the database was migrated to format {format}, this release knows {FORMAT}: upgrade it")
-        cursor.nextset()
+        for _ in range(_TAIL_IS - _TURN_IS):
+            cursor.nextset()
         tail = cast("tuple[int, float, bytes, bytes] | None", cursor.fetchone())
         return Gathered(seq, number, AuditRow(*tail) if tail is not None else None)
 
@@ -91,7 +113,12 @@ class PostgresTransactions:
         self._writer.gathered = self._before
 
     def keep(self) -> None:
-        """The next savepoint, or the commit, lets go of this one."""
+        """The next savepoint, or the commit, lets go of this one.
+
+        Raises: Conflict where the work went on after a refused write, as PostgreSQL then keeps nothing of it.
+        """
+        if self._connected().pgconn.transaction_status != TransactionStatus.INTRANS:
+            raise Conflict("a refused write was passed over")
 
     def _save(self) -> None:
         if not self._is_of_this_work:
@@ -109,12 +136,14 @@ class PostgresTransactions:
             with connection.pipeline():  # all in one round trip
                 for sql, values in self._writer.gathered.statements():
                     connection.execute(sql, values)
-                connection.execute("COMMIT")
+                done = connection.execute("COMMIT")
         except psycopg.Error as error:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
                 self._told(error)
                 raise StorageUnavailable(_UNCONFIRMED) from error
             raise translate(error) from error
+        if done.statusmessage != "COMMIT":
+            raise StorageUnavailable("the database undid the write")
 
     def tidy(self) -> None:
         """Autovacuum does what is due."""

@@ -313,7 +313,10 @@ class RowReader(Protocol):
 
 
 class RowWriter(RowReader, Protocol):
-    """Writes within one transaction; each put or delete of a record appends to the change sequence."""
+    """Writes within one transaction; each put or delete of a record appends to the change sequence.
+
+    A call that raises ends its work: nothing may be written after it.
+    """
 
     def put_setting(self, name: str, value: bytes) -> None: ...
     def delete_setting(self, name: str) -> bool: ...
@@ -394,7 +397,10 @@ class Rows(Protocol):
         ...
 
     def scrub(self) -> bool:
-        """Take what was erased out of the write-ahead log too; False if that must be tried again later."""
+        """Take what was erased out of the store's files, as far as docs/data-on-disk.md says.
+
+        False if that must be tried again later.
+        """
         ...
 
     def close(self) -> None: ...

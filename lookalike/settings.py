@@ -107,8 +107,9 @@ class Settings(BaseSettings):
     def _known_records(cls, value: str) -> str:
         if value != "sqlite:" and not value.startswith("postgresql://"):
             raise ValueError("allowed are sqlite: and postgresql://USER@HOST:PORT/DATABASE")
-        # The host of a URL follows the last @ before its path, and a password the first colon before that.
-        if ":" in value.removeprefix("postgresql://").partition("/")[0].rpartition("@")[0]:
+        # What stands before the first @ holds a password if it has a colon, also one that was not escaped as it should.
+        user, at, _ = value.removeprefix("postgresql://").partition("@")
+        if (at and ":" in user) or any(f"{name}=" in value for name in ("password", "passfile")):
             raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
         return value
 

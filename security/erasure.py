@@ -1,7 +1,7 @@
-"""The end of an erasure: a signed receipt of what was destroyed, its digest on record, and a scrubbed log.
+"""The end of an erasure: a signed receipt of what was destroyed, its digest on record, and a scrubbed store.
 
-Deleting a subject's row destroys its wrapped key, and with it all that was sealed under it, wherever copies lie. The
-store overwrites what it deletes; `scrub` also empties its write-ahead log, in which the old pages would stay a while.
+Deleting a subject's row destroys its wrapped key, and with it all that was sealed under it, wherever copies lie. A
+store leaves what it deletes in its files for a while; `scrub` has it cleared away as far as it can.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Erasure:
         return receipt
 
     def scrub(self) -> None:
-        """Empty the write-ahead log; if readers stand in it, try again for about a second."""
+        """Have the store clear away what was erased; if others stand in the way, try again for about a second."""
         deadline = time.monotonic() + _PATIENCE_S
         while not self._rows.scrub():
             if time.monotonic() >= deadline:
-                log.warning("what was erased stays in the write-ahead log until its next checkpoint")
+                log.warning("what was erased stays in the store's files or write-ahead log until they are next tidied")
                 return
             time.sleep(_BETWEEN_SCRUBS_S)

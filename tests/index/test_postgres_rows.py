@@ -158,6 +158,30 @@ def test_what_is_gathered_is_read_within_the_write_and_undone_with_it(rows):
     assert (rows.read().count("c1"), rows.read().last_seq(), rows.read().audit_tail().seq) == ((1, 1), 4, 3)
 
 
+def test_work_that_goes_on_after_a_refused_write_is_not_acknowledged(rows):
+    fill(rows)
+
+    def work(tx):
+        tx.put_setting("before", b"1")
+        with pytest.raises(Conflict):
+            tx.put_collection(replace(COLLECTION, id="c2"))
+
+    with pytest.raises(Conflict, match="passed over"):
+        rows.write(work)
+    assert rows.read().get_setting("before") is None
+
+
+def test_what_the_database_refuses_only_at_the_end_is_told_to_those_who_wrote_it(postgresql, rows, schema):
+    fill(rows)
+    rows.write(lambda tx: tx.add_sample("a", "c1", "s0", b"", 1.0, {}))
+    postgresql.run(f"UPDATE {schema}.counts SET samples = 0")
+
+    with pytest.raises(Conflict, match="counts_samples_check"):
+        rows.write(lambda tx: tx.delete_sample("a"))
+    assert rows.read().sample_by_id("a") is not None
+    rows.write(lambda tx: tx.put_setting("a", b"1"))
+
+
 def test_a_write_waits_for_another_process_and_then_gives_up(rows, connection):
     fill(rows)
     with connection.transaction():
