@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     records: str = "sqlite:"
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
+    ledger: Path | None = None
+    backup_key: Path | None = None
     profile: Profile = Profile.SINGLE
 
     detector: str = "yunet"
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
         if value != "sqlite:":
             raise ValueError("this version keeps records in sqlite: only")
         return value
+
+    @field_validator("ledger", "backup_key", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from lookalike.errors import BadSettings
 
 if TYPE_CHECKING:
+    from lookalike.ports import Rows
     from lookalike.settings import Settings
     from security.audit import SealedAuditLog
     from security.keys import KeyRing
+    from security.ledger_copy import Ledger
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,8 +24,10 @@ class Vault:
     """What is open. record: puts an entry of this command's doing into the audit log."""
 
     settings: Settings
+    rows: Rows
     keyring: KeyRing
     audit: SealedAuditLog
+    ledger: Ledger
 
     def record(self, action: str, outcome: str = "ok") -> None:
         """One audit entry in the name of `local:UID`."""
@@ -39,6 +43,7 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
     from index.sqlite_rows import SqliteRows
     from security.audit import SealedAuditLog
     from security.keys import open_key_ring
+    from security.ledger_copy import Ledger
 
     folder = settings.data.absolute()
     if not folder.is_dir():
@@ -48,4 +53,7 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
         rows = SqliteRows(held.records)
         stack.callback(rows.close)
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
-        yield Vault(settings, keyring, SealedAuditLog(rows, keyring))
+        audit = SealedAuditLog(rows, keyring)
+        ledger = Ledger(rows, keyring, audit, settings.ledger)
+        ledger.require_current()
+        yield Vault(settings, rows, keyring, audit, ledger)
