@@ -38,7 +38,7 @@ from security.backup_check import BackupCheck, Found
 from security.backup_file import Checked, Statement, Told, check_backup, open_backup, write_backup
 from security.backup_records import KINDS, FileRecord, Record, RootKey, Start, decoded, encoded, rows_of
 from security.erasure import scrub
-from security.keys import EPOCH_SETTING, KeyRing, open_key_ring
+from security.keys import EPOCH_SETTING, RESTORING_SETTING, KeyRing, open_key_ring
 from security.ledger import enter, head_of, line_at, read_line
 from security.ledger_copy import CHECKPOINTS, lines_in
 from security.past import RESTORE, begin_epoch, keep_restore
@@ -341,7 +341,7 @@ def _settle(
         put_root_key(root_file, loaded.root_key)
     before, epoch = (rows.read().get_setting(EPOCH_SETTING) or b"").decode("ascii"), secrets.token_hex(16)
     rows.write(lambda tx: begin_epoch(tx, epoch))
-    keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
+    keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file, restoring=True)
     if (keyring.deployment, keyring.public_key.hex()) != (statement.deployment, statement.public_key):
         raise BadBackup("the backup was signed by another deployment than the one that it holds")
     audit = SealedAuditLog(rows, keyring)
@@ -374,6 +374,7 @@ def _settle(
 def _put_on_record(
     tx: RowWriter, keyring: KeyRing, audit: SealedAuditLog, entry: AuditEntry, facts: dict[str, str | int]
 ) -> None:
+    tx.delete_setting(RESTORING_SETTING)
     audit.prepare(entry)(tx)
     head = enter(tx, keyring, RESTORE, facts, time.time())
     text = line_at(tx, head.number)

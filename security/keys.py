@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lookalike.errors import CollectionNotFound, KeyUnavailable, TamperedData
+from lookalike.errors import CollectionNotFound, KeyUnavailable, RestoreUnfinished, TamperedData
 from lookalike.ports import CollectionRow, Rows, RowWriter
 from security.envelope import Context, key_id_of, open_sealed, seal
 from security.key_wrap import KeyWrapper, wrapping_key_id
@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 DEPLOYMENT_SETTING = "deployment"
 PUBLIC_KEY_SETTING = "signing.public"
+RESTORING_SETTING = "restore.unfinished"
+"""Stands among the rows while a backup is written into them."""
+
 EPOCH_SETTING = "epoch"
 """A random id that each restore gives anew, so that two copies of one deployment are told apart; unset at first."""
 
@@ -55,12 +58,19 @@ class CollectionKeys:
     wrappers: Mapping[bytes, KeyWrapper]
 
 
-def open_key_ring(spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None) -> KeyRing:
+def open_key_ring(
+    spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None, restoring: bool = False
+) -> KeyRing:
     """The key ring of a data folder, made at its first start. spec: LOOKALIKE_KEYS; folder: the data folder.
 
-    Raises: BadSettings; KeyUnavailable if the root key is missing, unsafe, or not the one of this folder.
+    restoring: for the restore itself, whose rows are opened by nobody else before they are whole.
+    Raises: BadSettings; KeyUnavailable if the root key is missing, unsafe, or not the one of this folder;
+    RestoreUnfinished.
     """
-    fresh = rows.read().get_setting(DEPLOYMENT_SETTING) is None
+    reader = rows.read()
+    if not restoring and reader.get_setting(RESTORING_SETTING) is not None:
+        raise RestoreUnfinished("a restore into these records goes on or was interrupted: run it again")
+    fresh = reader.get_setting(DEPLOYMENT_SETTING) is None
     return KeyRing(rows, root_key(spec, folder, rows, fresh=fresh, passphrase_file=passphrase_file))
 
 

@@ -23,7 +23,7 @@ from lookalike.errors import BadSettings, LedgerMismatch, LookalikeError, Storag
 from lookalike.ports import Rows, RowWriter
 from security.audit import SealedAuditLog
 from security.keys import KeyRing
-from security.ledger import Head, enter, head_of, line_at
+from security.ledger import Head, enter, head_of, line_at, read_ledger
 
 ERASURES = "erasures.ledger"
 CHECKPOINTS = "audit.checkpoints"
@@ -99,6 +99,20 @@ class Ledger:
             raise BadSettings(f"LOOKALIKE_LEDGER: {self._folder} cannot be read: {error.strerror}") from error
         self.publish()
 
+    def verify(self) -> int | None:
+        """Check every line of the copy: signature, chain, and that the records hold the same. Returns how many.
+
+        None where no folder is named. Raises: TamperedData, LedgerMismatch, StorageUnavailable.
+        """
+        if self._folder is None:
+            return None
+        reader, count = self._rows.read(), 0
+        for line in read_ledger(lines_in(self._folder), self._keyring.deployment, self._keyring.public_key):
+            if line_at(reader, line.number) != line.text:
+                raise TamperedData(f"line {line.number} of the ledger differs from the records")
+            count = line.number
+        return count
+
     def _copy(self, path: Path) -> Head:
         """Append what is missing. Returns the copy's head. Raises: OSError, LedgerMismatch, TamperedData."""
         fresh = not path.exists()
@@ -128,7 +142,7 @@ class Ledger:
             return 0
         try:
             number = int(json.loads(last)["number"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LedgerMismatch(
                 f"the last line of {ERASURES} is not a ledger's: put the ledger's copy back"
             ) from error

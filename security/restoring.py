@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lookalike.errors import LedgerMismatch
+from lookalike.errors import Conflict, LedgerMismatch
 from lookalike.ports import Rows, RowWriter
 from security.audit import Checkpoint
 from security.backup_file import Statement
@@ -26,6 +26,7 @@ from security.backup_records import (
     Start,
     SubjectRecord,
 )
+from security.keys import RESTORING_SETTING
 from security.ledger import ERASED, Line, keep, read_ledger
 from security.past import RESTORE, keep_restore
 
@@ -90,7 +91,13 @@ class Loaded:
 
 
 def load(records: Iterable[Record], rows: Rows, erased: Erased, take_file: Callable[[FileRecord], None]) -> Loaded:
-    """Write records into an empty store, in batches that each commit. take_file: is given pieces of files."""
+    """Write records into an empty store, in batches that each commit; it is opened by nobody before `RESTORING_SETTING`
+    is taken away.
+
+    take_file: is given pieces of files.
+    Raises: Conflict for a store that is not empty.
+    """
+    rows.write(_begin)
     loaded = Loaded()
     batch: list[Record] = []
     for record in records:
@@ -112,6 +119,12 @@ def load(records: Iterable[Record], rows: Rows, erased: Erased, take_file: Calla
     _commit(rows, batch)
     rows.write(lambda tx: _keep_lines(tx, erased.lines))
     return loaded
+
+
+def _begin(tx: RowWriter) -> None:
+    if tx.settings(""):
+        raise Conflict("the records are not empty: a backup is restored into an empty store, never over another one")
+    tx.put_setting(RESTORING_SETTING, b"1")
 
 
 def _commit(rows: Rows, batch: Sequence[Record]) -> None:

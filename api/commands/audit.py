@@ -32,17 +32,20 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every entry's seal, the chain over all of them, and the signed checkpoints."""
+    """Check every entry's seal, the chain over all of them, the signed checkpoints, and the ledger if there is one."""
     with open_vault(require_local("audit verify")) as vault:
+        ledger = vault.ledger.verify()
         report = vault.audit.verify(checkpoints)
         vault.record("audit.verify", "ok" if report.sound else "tampered_data")
     if as_json:
-        print_json({"sound": report.sound, **asdict(report)})
+        print_json({"sound": report.sound, **asdict(report), "ledger_lines": ledger})
     elif report.sound:
         print(
             f"sound: {report.entries} entries in one chain, "
             f"{report.checkpoints} signed checkpoints cover the first {report.covered}"
         )
+        if ledger is not None:
+            print(f"the ledger is sound: {ledger} lines in one chain")
         if report.lost:
             print(f"{report.lost} checkpoints are of entries that a restore from a backup left behind")
     if not report.sound:

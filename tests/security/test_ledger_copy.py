@@ -178,3 +178,22 @@ def test_a_line_whose_bytes_differ_from_how_it_was_signed_is_refused_even_if_the
     for junk in (b"", b"{}", b"[1]", b"\xff", b'{"deployment": 1}', b"[" * 5000):
         with pytest.raises((TamperedData, LedgerMismatch)):
             list(read_ledger([junk], keyring.deployment, keyring.public_key))
+
+
+def test_the_whole_copy_is_verified_on_demand(kept, folder, ledger, rows, keyring, audit):
+    records, collection = kept
+    assert Ledger(rows, keyring, audit).verify() is None
+    for name in ("ann", "bob", "cleo"):
+        records.erase_subject(collection, name, ENTRY)
+    assert ledger.verify() == 3
+    path = folder / ERASURES
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    for changed in (first + third, first + second.replace(b'"kind"', b'"kinf"') + third, second + first + third):
+        path.write_bytes(changed)
+        ledger.require_current()  # a start looks at the end alone
+        with pytest.raises(TamperedData):
+            ledger.verify()
+    path.write_bytes(first + second + third)
+    rows.write(lambda tx: tx.put_setting("ledger/000000000002", b"another"))
+    with pytest.raises(TamperedData, match="line 2"):
+        ledger.verify()

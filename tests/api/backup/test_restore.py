@@ -213,6 +213,10 @@ def test_a_restore_that_was_interrupted_is_never_opened_and_the_next_one_begins_
     half = Deployment(deployment.settings.model_copy(update={"data": tmp_path / "again"}))
     with pytest.raises(RestoreUnfinished):
         half.names()
+    (tmp_path / "again" / "restore.unfinished").unlink()
+    with pytest.raises(RestoreUnfinished):
+        half.names()  # the rows themselves say it too
+    (tmp_path / "again" / "restore.unfinished").touch()
     assert deployment.restore(made, tmp_path / "again")[0].names() == ["ann", "bob", "cleo"]
 
 
