@@ -15,6 +15,7 @@ import typer
 from api.commands import (
     access,
     audit,
+    backup,
     certificates,
     collections,
     curate,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
     app.add_typer(access.app, name="api-keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(certificates.app, name="tls")
+    app.add_typer(backup.app, name="backup")
     return app
 
 

@@ -200,11 +200,12 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it."""
+    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none"."""
 
     body: str | dict[str, object]
     signature: str
     public_key: str
+    ledger: NotRequired[str]
 
 
 class GrantJson(TypedDict):

@@ -153,15 +153,19 @@ class CollectionList(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex."""
+    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
+
+    ledger: whether it stands in the ledger outside the data folder: "written", "pending", or "none" without one.
+    """
 
     body: str
     signature: str
     public_key: str
+    ledger: domain.Ledgered = domain.Ledgered.NONE
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> ReceiptOut:
-        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key)
+        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key, ledger=receipt.ledger)
 
 
 # ------------------------------------------------------------------------------------------------- faces

@@ -22,8 +22,11 @@ class Tending:
         rosters: Rosters,
         calibrator: Calibrator,
         jobs: JobRunner,
+        catch_up: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """catch_up: brings erasures to the ledger that could not be written there before."""
+        self._catch_up = catch_up
         self._records = records
         self._rosters = rosters
         self._calibrator = calibrator
@@ -32,6 +35,7 @@ class Tending:
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
+        self._catch_up()
         self._rosters.tend()
         self._calibrator()
         self._retire()

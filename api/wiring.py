@@ -33,6 +33,7 @@ from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
+from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.sealed_jobs import SealedJobs
@@ -88,8 +89,10 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
         audit = SealedAuditLog(rows, keyring)
-        records = SealedRecords(rows, keyring, audit)
-        api_keys = ApiKeys(rows, keyring, audit)
+        ledger = Ledger(rows, keyring, audit, settings.ledger)
+        ledger.require_current()
+        records = SealedRecords(rows, keyring, audit, ledger=ledger)
+        api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
@@ -122,7 +125,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
+            tending = Tending(records, rosters, calibrator, jobs, ledger.catch_up)
+            stack.callback(Follower(rosters, tending).stop)
             jobs.start()
             if settings.drift_days:
                 drift_look.start()

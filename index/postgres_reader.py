@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from psycopg.abc import Params
 from psycopg.rows import args_row
 
-from index.postgres_connection import LONG_S, PATIENCE_S, PatientConnection
+from index.postgres_connection import LONG_S, PATIENCE_S, PatientConnection, translated_errors
 from index.postgres_sessions import Sessions
 from lookalike.domain import Change, Op
 from lookalike.ports import AuditRow, CollectionRow, JobRow, SampleRow, SubjectRow
@@ -53,6 +53,16 @@ def asking(sessions: Sessions) -> Ask:
 
     def run(make: Callable[..., T], sql: str, values: Params, patience_s: float = PATIENCE_S) -> list[T]:
         return sessions.read(lambda connection: ask(connection, make, sql, values, patience_s))
+
+    return run
+
+
+def asking_on(connection: PatientConnection) -> Ask:
+    """Asks on this one connection, within the transaction that is open on it."""
+
+    def run(make: Callable[..., T], sql: str, values: Params, patience_s: float = PATIENCE_S) -> list[T]:
+        with translated_errors():
+            return ask(connection, make, sql, values, patience_s)
 
     return run
 
@@ -113,6 +123,10 @@ class PostgresReader:
         sql = "SELECT payload FROM calibrations WHERE collection_id = %s AND space = %s"
         return self._one(_value, sql, collection_id, space)
 
+    def calibrations(self, collection_id: str) -> dict[str, bytes]:
+        sql = "SELECT space, payload FROM calibrations WHERE collection_id = %s ORDER BY space"
+        return dict(self._all(_pair, sql, collection_id))
+
     # ------------------------------------------------------------------------------------------- subjects
 
     def subject_by_lookup(self, collection_id: str, lookup: bytes) -> SubjectRow | None:
@@ -170,6 +184,17 @@ class PostgresReader:
 
     def sample_by_id(self, id: str) -> SampleRow | None:
         return self._one(SampleRow, f"{_SAMPLE} WHERE id = %s", id)
+
+    def last_number(self) -> int:
+        return self._one(int, "SELECT number FROM turn") or 0
+
+    def blobs_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        sql = "SELECT sample_number, kind, payload FROM blobs WHERE sample_number = ANY (%s::bigint[])"
+        return self._all(_triple, sql, [int(n) for n in numbers])
+
+    def templates_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        sql = "SELECT sample_number, space, payload FROM templates WHERE sample_number = ANY (%s::bigint[])"
+        return self._all(_triple, sql, [int(n) for n in numbers])
 
     def blob(self, sample_id: str, kind: str) -> bytes | None:
         return self._one(

@@ -6,7 +6,8 @@ reader never waits for a writer. A server that was away is used again as soon as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import psycopg
@@ -14,7 +15,7 @@ from psycopg import sql
 
 from index.commit_queue import CommitQueue
 from index.postgres_connection import Params, PatientConnection, open_connection, translated_errors
-from index.postgres_reader import PostgresReader, asking
+from index.postgres_reader import PostgresReader, asking, asking_on
 from index.postgres_schema import CREATE, ERASED_FROM, FORMAT, SCHEMA
 from index.postgres_sessions import Sessions
 from index.postgres_transactions import PostgresTransactions
@@ -30,6 +31,11 @@ MIGRATIONS: Mapping[int, str] = {}
 _HAS_TABLES = (
     "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relname = 'turn' AND n.nspname = current_setting('search_path'))"
+)
+# The first query is what fixes the state; who reads it may do something else in between for longer than a writer may.
+_SNAPSHOT = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '10min';"
+    " SELECT format FROM turn"
 )
 _VACUUM = f"VACUUM (TRUNCATE false) {', '.join(ERASED_FROM)}"
 
@@ -57,6 +63,17 @@ class PostgresRows:
     def read(self) -> RowReader:
         """A reader; it may be kept and used on any thread, and each call sees the newest committed state."""
         return self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[RowReader]:
+        """A reader that sees one committed state throughout, on a connection of its own."""
+        connection = self._sessions.open()
+        try:
+            with translated_errors():
+                connection.execute(cast("sql.SQL", _SNAPSHOT), prepare=False)
+            yield PostgresReader(asking_on(connection))
+        finally:
+            connection.close()
 
     def write(self, work: Callable[[RowWriter], T]) -> T:
         """Run `work` alone in a transaction; returns once it is durable.

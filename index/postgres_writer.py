@@ -106,6 +106,9 @@ class PostgresWriter(PostgresReader):
     def last_seq(self) -> int:
         return self.gathered.seq
 
+    def last_number(self) -> int:
+        return self.gathered.number
+
     def changes(self, after: int, limit: int) -> list[Change]:
         self._flush()
         return super().changes(after, limit)
@@ -373,6 +376,10 @@ class PostgresWriter(PostgresReader):
     def delete_jobs(self, before: float) -> int:
         sql = "DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND updated_at < %s RETURNING id"
         return len(self._all(str, sql, before))
+
+    def skip_to(self, number: int, seq: int) -> None:
+        self.gathered.number, self.gathered.seq = max(number, self.gathered.number), max(seq, self.gathered.seq)
+        self._run(_TURN, self.gathered.seq, self.gathered.number)
 
 
 def _nothing(*columns: object) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,6 +56,20 @@ class SqliteRows:
     def read(self) -> RowReader:
         """A reader; it may be kept and used on any thread, and each call sees the newest committed state."""
         return self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[RowReader]:
+        """A reader that sees one committed state throughout, on a connection of its own."""
+        connection = open_connection(self._path, self._busy_timeout_s, READER_CACHE_KIB)
+        try:
+            reader = SqliteReader(lambda: connection)
+            with translated_errors(connection):
+                connection.pragma("query_only", 1)
+                connection.execute("BEGIN")
+            reader.last_seq()  # the first read is what fixes the state
+            yield reader
+        finally:
+            connection.close()
 
     def write(self, work: Callable[[RowWriter], T]) -> T:
         """Run `work` alone in a transaction; returns once it is durable."""

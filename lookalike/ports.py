@@ -8,6 +8,7 @@ Two record ports stand one above the other. `Records` speaks in domain values an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -305,6 +306,22 @@ class RowReader(Protocol):
         """The sealed calibration that a collection learned from itself in a space; "" as in `SampleRow.space`."""
         ...
 
+    def calibrations(self, collection_id: str) -> dict[str, bytes]:
+        """All of them, by space."""
+        ...
+
+    def last_number(self) -> int:
+        """The greatest number that a sample was ever given, 0 at first."""
+        ...
+
+    def blobs_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        """The sealed pictures of these samples: (number, kind, payload)."""
+        ...
+
+    def templates_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        """The templates of these samples in other spaces than their own: (number, space, payload)."""
+        ...
+
     def jobs(self, limit: int) -> list[JobRow]:
         """Newest first."""
         ...
@@ -380,12 +397,23 @@ class RowWriter(RowReader, Protocol):
         """Forget jobs that ended and were last changed before this time."""
         ...
 
+    def skip_to(self, number: int, seq: int) -> None:
+        """Give numbers and change sequence numbers above these from now on, for what stands in for an older store."""
+        ...
+
 
 class Rows(Protocol):
     """A durable, transactional store of ciphertext rows. Thread-safe, and several processes may share one."""
 
     def read(self) -> RowReader:
         """A reader for the calling thread; each call on it sees the newest committed state."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[RowReader]:
+        """A reader, for the thread that asks, whose calls all see the one state that was committed at its start.
+
+        Writers go on meanwhile. What they erase stays in the store's logs until the snapshot is let go of.
+        """
         ...
 
     def write(self, work: Callable[[RowWriter], T]) -> T:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     postgresql_ca: Path | None = None
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
+    ledger: Path | None = None
+    backup_key: Path | None = None
     profile: Profile = Profile.SINGLE
 
     detector: str = "yunet"
@@ -112,6 +114,11 @@ class Settings(BaseSettings):
         if (at and ":" in user) or any(f"{name}=" in value for name in ("password", "passfile")):
             raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
         return value
+
+    @field_validator("ledger", "backup_key", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from lookalike.errors import LookalikeError, StorageFull, StorageUnavailable
@@ -19,15 +21,24 @@ def write_whole(path: Path, chunks: Iterable[bytes], what: str) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
     try:
         with open(temporary, "xb", opener=_private) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise _storage_error(error, what) from error
+        raise storage_error(error, what) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep_unfinished(folder: Path, ending: str) -> None:
+    """Delete what was left of files `*ENDING` by processes that were killed; one that is being written is left."""
+    for leftover in folder.glob(f".*{ending}.*{WRITING}"):
+        with suppress(OSError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 def _private(path: str, flags: int) -> int:
@@ -42,7 +53,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(error: OSError, what: str) -> LookalikeError:
+def storage_error(error: OSError, what: str) -> LookalikeError:
+    """Our error for one of the file system's. what: was not written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"the disk is full: {what} was not written")
     return StorageUnavailable(f"{what} was not written: {error.strerror}")

@@ -162,6 +162,29 @@ def _root_key(settings: Settings) -> Answer:
     return "ok", str(file)
 
 
+def _ledger(settings: Settings) -> Answer:
+    folder = settings.ledger
+    if folder is None:
+        return "note", "none: a restored backup would bring back who was erased since (LOOKALIKE_LEDGER)"
+    if not folder.is_dir():
+        return "wrong", f"{folder} is no folder: make it, or mount what it lies on"
+    if folder.resolve().is_relative_to(settings.data.resolve()):
+        return "wrong", f"{folder} lies inside the data folder and is lost together with it (LOOKALIKE_LEDGER)"
+    if not os.access(folder, os.W_OK):
+        return "wrong", f"{folder} cannot be written to"
+    data = settings.data.absolute()
+    together = data.exists() and folder.stat().st_dev == data.stat().st_dev
+    return ("note", f"{folder} is on the disk of the data folder") if together else ("ok", str(folder))
+
+
+def _backup_key(settings: Settings) -> Answer:
+    from security.recipient import read_recipient
+
+    if settings.backup_key is None:
+        return "note", "none: backups need one (lookalike backup keygen, LOOKALIKE_BACKUP_KEY)"
+    return "ok", f"backups are sealed to {read_recipient(settings.backup_key).fingerprint}"
+
+
 def _tls(settings: Settings) -> Answer:
     from security.certificates import days_left
 
@@ -254,6 +277,8 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _data_folder,
     _data_format,
     _root_key,
+    _ledger,
+    _backup_key,
     _tls,
     _port,
     _disk,

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from lookalike.errors import BadSettings
 
 if TYPE_CHECKING:
+    from lookalike.ports import Rows
     from lookalike.settings import Settings
     from security.audit import SealedAuditLog
     from security.keys import KeyRing
+    from security.ledger_copy import Ledger
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,8 +23,10 @@ class Vault:
     """What is open. record: puts an entry of this command's doing into the audit log."""
 
     settings: Settings
+    rows: Rows
     keyring: KeyRing
     audit: SealedAuditLog
+    ledger: Ledger
 
     def record(self, action: str, outcome: str = "ok") -> None:
         """One audit entry in the name of `local:UID`."""
@@ -37,6 +41,7 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
     from api.record_store import open_rows
     from security.audit import SealedAuditLog
     from security.keys import open_key_ring
+    from security.ledger_copy import Ledger
 
     folder = settings.data.absolute()
     if not folder.is_dir():
@@ -44,4 +49,7 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
     with ExitStack() as stack:
         rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
-        yield Vault(settings, keyring, SealedAuditLog(rows, keyring))
+        audit = SealedAuditLog(rows, keyring)
+        ledger = Ledger(rows, keyring, audit, settings.ledger)
+        ledger.require_current()
+        yield Vault(settings, rows, keyring, audit, ledger)
