@@ -25,7 +25,7 @@ from lookalike.errors import InvalidInput  # noqa: E402
 from tests.embedder.train.drawing import draw_classes  # noqa: E402
 from tests.embedder.train.test_judge import LABELS, way  # noqa: E402
 
-pytestmark = [pytest.mark.train, pytest.mark.runs]
+pytestmark = pytest.mark.train
 
 RUN = """
 [data]
