@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.train.config import Data, TrainConfig, changed
-from embedder.train.judge import judge
+from embedder.train.judge import FEW, judge
 from embedder.train.measures import MAIN, measures
 from embedder.train.pictures import PictureSet, list_pictures, load_pictures, picture_cutters, with_two_or_more
 from embedder.train.recipe import Run, train
@@ -125,7 +125,8 @@ def _sentence(word: str, measure: str, value: float, low: float, high: float, cl
         "worse": "Tuned is worse than the default",
         "the same": "Tuned and default are not told apart",
     }[word]
+    few = " These are few classes: take it as a hint." if classes < FEW else ""
     return (
         f"{told}: {measure} {100 * value:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}, "
-        f"on {classes} classes that no trial saw, over {seeds} {'seeds' if seeds > 1 else 'seed'}."
+        f"on {classes} classes that no trial saw, over {seeds} {'seeds' if seeds > 1 else 'seed'}.{few}"
     )

@@ -76,6 +76,18 @@ def test_the_rival_is_the_best_of_the_baselines() -> None:
     assert metrics["map_r less strong"]["high"] < 0  # type: ignore[operator]
 
 
+def test_few_classes_are_said_to_be_few() -> None:
+    few = LABELS < 4
+
+    def of(way: Way) -> Way:
+        return Way(way.name, way.probes[few], way.templates[few])
+
+    narrow = dataclasses.replace(compared(of(way("trained", 0.5, 2)), of(way("start", 1.5, 1))), labels=LABELS[few])
+    assert "4 classes not trained on, which are few" in judge(narrow, config("image")).sentence  # type: ignore[arg-type]
+    whole = judge(compared(way("trained", 0.5, 2), way("start", 1.5, 1)), config("image"))  # type: ignore[arg-type]
+    assert "few" not in whole.sentence
+
+
 def test_nothing_held_out_is_said_to_be_untested() -> None:
     nothing = dataclasses.replace(compared(way("trained", 1, 1), way("start", 1, 2)), labels=LABELS[:0])
     verdict = judge(nothing, config("image"))  # type: ignore[arg-type]
