@@ -27,7 +27,7 @@ def tune(
     space: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Another file with the table [tune].")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each side in the comparison at the end.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each side in the comparison at the end.")] = 3,
     pruner: Annotated[str, typer.Option(help="Who ends trials early: median, hyperband or none.")] = "median",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
     as_json: JsonOption = False,

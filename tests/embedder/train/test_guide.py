@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 
-from embedder.train.config import TrainConfig, config_from, to_dict
+from embedder.train.config import CHOICES, TrainConfig, config_from, to_dict
 from embedder.train.losses import LOSSES
 from embedder.train.search_space import SEARCHED
 from tests.conftest import ROOT
@@ -25,6 +25,14 @@ def defaults() -> dict[str, str]:
 def test_every_value_stands_in_the_guide_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]+)` \|", GUIDE, re.MULTILINE))
     assert rows == defaults()
+
+
+def test_every_word_that_a_value_may_have_stands_beside_it() -> None:
+    rows = re.findall(r"^\| `(?:\w+\.)?(\w+)` \| `([^`]+)` \| (.*) \|$", GUIDE, re.MULTILINE)
+    said = {name: f"{default} {meaning}" for name, default, meaning in rows if not default[0].isdigit()}
+    assert CHOICES.keys() <= said.keys()
+    for name, words in CHOICES.items():
+        assert [word for word in words if word not in said[name]] == [], name
 
 
 def test_the_guide_s_examples_are_configurations() -> None:
