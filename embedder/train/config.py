@@ -206,7 +206,7 @@ def recipe_for(folder: Path, kind: str) -> TrainConfig:
     recipe = resources.files("embedder.train").joinpath("recipes", f"{kind}.toml")
     entries = tomllib.loads(recipe.read_text("utf-8"))
     entries["data"] |= {"folders": [str(folder)], **({"crop": ["face"]} if kind == "face" else {})}
-    entries["output"]["name"] = "trained"
+    entries["output"]["name"] = re.sub(r"[^A-Za-z0-9]+", "-", folder.resolve().name).strip("-")[:64] or "trained"
     config = config_from(entries)
     classes = len(list_pictures(config.data).names)
     learning = classes - len(held_out_classes(classes, config.data, config.seed))

@@ -61,7 +61,10 @@ PROXY_RATE = 100
 
 @dataclass(slots=True)
 class Run:
-    """What a run works with. start: unit vectors of the training pictures before training, for the leash."""
+    """What a run works with. start: unit vectors of the training pictures before training, for the leash.
+
+    steps, worked_s: done in the end, also by a run that this one went on with.
+    """
 
     config: TrainConfig
     folder: Path
@@ -77,6 +80,7 @@ class Run:
     features: torch.Tensor | None = None
     held_features: torch.Tensor | None = None
     averaged: dict[str, torch.Tensor] | None = None
+    steps: int = 0
     worked_s: float = 0.0
 
 
@@ -114,7 +118,7 @@ def train(
             journal.projector(run.held_out, upright.numpy(), run.names, state.step)
     finally:
         journal.close()
-    run.worked_s = state.seconds
+    run.steps, run.worked_s = state.step, state.seconds
     return run
 
 
