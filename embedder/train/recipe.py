@@ -61,7 +61,10 @@ PROXY_RATE = 100
 
 @dataclass(slots=True)
 class Run:
-    """What a run works with. start: unit vectors of the training pictures before training, for the leash."""
+    """What a run works with. start: unit vectors of the training pictures before training, for the leash.
+
+    steps, worked_s: done in the end, also by a run that this one went on with.
+    """
 
     config: TrainConfig
     folder: Path
@@ -77,6 +80,7 @@ class Run:
     features: torch.Tensor | None = None
     held_features: torch.Tensor | None = None
     averaged: dict[str, torch.Tensor] | None = None
+    steps: int = 0
     worked_s: float = 0.0
 
 
@@ -97,28 +101,9 @@ def train(
     Raises: InvalidInput where configuration, pictures or folder do not allow it; ModelNotAvailable; BadModel.
     """
     _claim(config, folder, resume)
-
-    # Pictures: no class is on both sides.
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    listed = list_pictures(config.data)
-    apart = np.isin(listed.labels, held_out_classes(len(listed.names), config.data, config.seed))
-    run = _prepare(config, folder, cache_dir, listed, apart, on_progress, {} if kept is None else kept)
-
-    # Network, loss and optimiser.
-    classes, labels = np.unique(run.training.labels, return_inverse=True)
-    run.training = PictureSet(run.training.squares, labels.astype(np.int64), run.training.paths)
-    objective = open_objective(config.loss, len(classes), run.network.dimension)
-    for parameter in objective.parameters:
-        parameter.data = parameter.data.to(run.device)
-    groups = list(run.network.groups(config.optimiser))
-    if objective.parameters:
-        rate = config.optimiser.rate * PROXY_RATE
-        groups.append({"params": list(objective.parameters), "lr": rate, "base_lr": rate, "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups)
+    run, objective, optimiser = begin(config, folder, cache_dir, on_progress, {} if kept is None else kept)
 
     # Where the run stands.
-    if config.optimiser.ema:
-        run.averaged = {k: v.detach().clone() for k, v in run.network.top.state_dict().items()}
     own = {f"p{i}": p.data for i, p in enumerate(objective.parameters)}
     parts = {"top": run.network.top, "averaged": run.averaged or {}, "objective": own}
     state = load_checkpoint(folder / CHECKPOINT, parts, optimiser) if (folder / CHECKPOINT).exists() else State()
@@ -133,8 +118,33 @@ def train(
             journal.projector(run.held_out, upright.numpy(), run.names, state.step)
     finally:
         journal.close()
-    run.worked_s = state.seconds
+    run.steps, run.worked_s = state.step, state.seconds
     return run
+
+
+def begin(
+    config: TrainConfig, folder: Path, cache_dir: Path, on_progress: Progress, kept: dict[str, torch.Tensor]
+) -> tuple[Run, Objective, torch.optim.AdamW]:
+    """All that a run needs before its first step. The folder is there; kept: as `train` has it."""
+    # Pictures: no class is on both sides.
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    listed = list_pictures(config.data)
+    apart = np.isin(listed.labels, held_out_classes(len(listed.names), config.data, config.seed))
+    run = _prepare(config, folder, cache_dir, listed, apart, on_progress, kept)
+
+    # Network, loss and optimiser.
+    classes, labels = np.unique(run.training.labels, return_inverse=True)
+    run.training = PictureSet(run.training.squares, labels.astype(np.int64), run.training.paths)
+    objective = open_objective(config.loss, len(classes), run.network.dimension)
+    for parameter in objective.parameters:
+        parameter.data = parameter.data.to(run.device)
+    groups = list(run.network.groups(config.optimiser))
+    if objective.parameters:
+        rate = config.optimiser.rate * PROXY_RATE
+        groups.append({"params": list(objective.parameters), "lr": rate, "base_lr": rate, "weight_decay": 0.0})
+    if config.optimiser.ema:
+        run.averaged = {k: v.detach().clone() for k, v in run.network.top.state_dict().items()}
+    return run, objective, torch.optim.AdamW(groups)
 
 
 def _to_the_end(row: dict[str, float]) -> bool:
@@ -151,41 +161,50 @@ def _loop(
     on_progress: Progress,
     watch: Watcher,
 ) -> None:
-    config, settings = run.config, run.config.optimiser
+    settings = run.config.optimiser
     if not state.history:
         _evaluate(run, state, journal, {})
         save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
     ended = any(watch(row) for row in state.history)
     begun, losses = time.monotonic() - state.seconds, []
-    batches = _batches(run, state.step * settings.accumulate)
+    batches = batches_from(run, state.step * settings.accumulate)
     run.network.train()
     while state.step < settings.steps and not ended and not _is_over(state, settings):
-        factor = state.cut * rate_factor(state.step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        optimiser.zero_grad(set_to_none=True)
-        for part in range(settings.accumulate):
-            number, batch = state.step * settings.accumulate + part, next(batches)
-            torch.manual_seed(config.seed * 7_919 + number)  # dropout's draws; the first batch's making draws too
-            loss = _loss_of(run, batch, objective, number) / settings.accumulate
-            loss.backward()
-            losses.append(float(loss.detach()) * settings.accumulate)
-        if settings.clip:
-            torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], settings.clip)
-        optimiser.step()
-        state.step += 1
-        if run.averaged is not None:
-            _average(run.averaged, run.network.top, min(settings.ema, (1 + state.step) / (10 + state.step)))
+        rate = settings.rate * state.cut * rate_factor(state.step, settings)
+        losses += step(run, objective, optimiser, state, batches)
         on_progress("training", state.step, settings.steps)
         if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
             state.seconds = time.monotonic() - begun
             if not math.isfinite(losses[-1]):
                 raise InvalidInput(f"the loss is no number any more at step {state.step}: lower optimiser.rate")
-            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": settings.rate * factor})
+            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": rate})
             losses.clear()
             save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
             ended = watch(state.history[-1])
             run.network.train()
+
+
+def step(
+    run: Run, objective: Objective, optimiser: torch.optim.AdamW, state: State, batches: Iterator[Batch]
+) -> list[float]:
+    """One step of the optimiser over `accumulate` batches. Gives each one's loss."""
+    settings, losses = run.config.optimiser, []
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * state.cut * rate_factor(state.step, settings)
+    optimiser.zero_grad(set_to_none=True)
+    for part in range(settings.accumulate):
+        number, batch = state.step * settings.accumulate + part, next(batches)
+        torch.manual_seed(run.config.seed * 7_919 + number)  # dropout's draws; the first batch's making draws too
+        loss = _loss_of(run, batch, objective, number)
+        (loss / settings.accumulate).backward()
+        losses.append(float(loss.detach()))
+    if settings.clip:
+        torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], settings.clip)
+    optimiser.step()
+    state.step += 1
+    if run.averaged is not None:
+        _average(run.averaged, run.network.top, min(settings.ema, (1 + state.step) / (10 + state.step)))
+    return losses
 
 
 def _loss_of(run: Run, batch: Batch, objective: Objective, number: int) -> torch.Tensor:
@@ -354,7 +373,8 @@ def _frozen(run: Run, pictures: PictureSet, variants: int, on_progress: Progress
     return frozen_features(below, pictures, run.normalise, run.config, variants, show)
 
 
-def _batches(run: Run, first: int) -> Iterator[Batch]:
+def batches_from(run: Run, first: int) -> Iterator[Batch]:
+    """The run's batches from number `first` on."""
     if run.features is not None:
         return cached_features(run.features, run.training.labels, run.config, first)
     return changed_pictures(run.training, run.config, run.normalise, first)

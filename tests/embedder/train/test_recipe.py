@@ -27,7 +27,7 @@ from lookalike.errors import BadModel, InvalidInput  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 from tests.embedder.train.drawing import draw_classes  # noqa: E402
 
-pytestmark = [pytest.mark.train, pytest.mark.runs]
+pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
