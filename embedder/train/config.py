@@ -92,13 +92,15 @@ class Model:
 class Loss:
     """What is made small. name: of `embedder.train.losses.LOSSES`; margin, scale: as the loss's paper has them.
 
-    leash: weight of 1 - cosine to the vector that the network gave of the unchanged picture before training.
+    leash: weight of 1 - cosine to the vector that the network gave of the unchanged picture before training; or, where
+    there is a teacher, a backbone's name or an export folder, to what that gives of the picture as it is shown.
     """
 
     name: str = "triplet-soft"
     margin: float = 0.2
     scale: float = 0.0
     leash: float = 0.0
+    teacher: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,8 +335,20 @@ def _senseless(config: TrainConfig) -> tuple[tuple[bool, str], ...]:
         (model.cache == 1, "model.cache: 0, or at least 2 variants: pictures upright and mirrored"),
         (bool(model.cache and not model.freeze), "model.cache: needs model.freeze, the stages to compute once"),
         (
-            bool(config.loss.leash and model.dimension),
-            "loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0",
+            bool(config.loss.leash and model.dimension and not config.loss.teacher),
+            "loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0, or a loss.teacher",
+        ),
+        (
+            bool(config.loss.teacher and not config.loss.leash),
+            "loss.teacher: set loss.leash, the weight of what it teaches",
+        ),
+        (
+            bool(config.loss.teacher and model.cache),
+            "loss.teacher: must see the pictures themselves; set model.cache = 0",
+        ),
+        (
+            config.loss.name == "none" and not config.loss.teacher,
+            "loss.name: none leaves nothing to learn but from a loss.teacher",
         ),
         *_not_exportable(config),
         (of_faces, f"select: {config.select} is measured of faces only; choose map_r or recall_1"),

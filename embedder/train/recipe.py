@@ -46,6 +46,7 @@ from embedder.train.pictures import (
     with_two_or_more,
 )
 from embedder.train.schedule import rate_factor
+from embedder.train.teacher import Teacher, meet_teacher
 from lookalike.errors import InvalidInput
 
 Progress = Callable[[str, int, int], None]
@@ -63,6 +64,7 @@ PROXY_RATE = 100
 class Run:
     """What a run works with. start: unit vectors of the training pictures before training, for the leash.
 
+    lesson: the teacher's vectors of the held-out pictures, upright.
     steps, worked_s: done in the end, also by a run that this one went on with.
     """
 
@@ -77,6 +79,8 @@ class Run:
     names: tuple[str, ...]
     left_out: list[tuple[Path, str]]
     start: torch.Tensor | None = None
+    teacher: Teacher | None = None
+    lesson: torch.Tensor | None = None
     features: torch.Tensor | None = None
     held_features: torch.Tensor | None = None
     averaged: dict[str, torch.Tensor] | None = None
@@ -218,10 +222,13 @@ def _loss_of(run: Run, batch: Batch, objective: Objective, number: int) -> torch
         raw = run.network.top(inputs) if run.features is not None else run.network(inputs)
     embeddings = torch.nn.functional.normalize(raw.float())
     loss = _unmixed_loss(run, objective, embeddings, labels, batch.rows)
-    if mixture is None:
-        return loss
-    other = _unmixed_loss(run, objective, embeddings, labels[mixture.other.to(run.device)], batch.rows[mixture.other])
-    return mixture.share * loss + (1 - mixture.share) * other
+    if mixture is not None:
+        others, rows = labels[mixture.other.to(run.device)], batch.rows[mixture.other]
+        other = _unmixed_loss(run, objective, embeddings, others, rows)
+        loss = mixture.share * loss + (1 - mixture.share) * other
+    if run.teacher is not None:  # it sees the mixture too
+        loss = loss + config.loss.leash * (1 - (embeddings * run.teacher(inputs)).sum(1)).mean()
+    return loss
 
 
 def _unmixed_loss(
@@ -249,6 +256,8 @@ def _evaluate(run: Run, state: State, journal: Journal, facts: dict[str, float])
         both = torch.nn.functional.normalize(upright + mirrored).numpy()
         probes = both if run.config.output.flip == "always" else upright.numpy()
         found = measures(probes, both, run.held_out.labels, run.config.data.kind)
+        if run.lesson is not None:
+            row["teacher_cosine"] = float((upright * run.lesson).sum(1).mean())
         row |= found
         journal.row(row)
         value = found[run.config.select or MAIN[run.config.data.kind]]
@@ -349,7 +358,11 @@ def _prepare(
                 run.features = kept[depends]
             else:
                 run.held_features = kept.get(depends)
-    if config.loss.leash:
+    if config.loss.teacher:
+        run.teacher, run.lesson = meet_teacher(
+            config.loss, network, prepare, normalise, training, held_out, on_progress
+        )
+    elif config.loss.leash:
         upright, mirrored = embed_pictures(network, run.training, normalise, run.features)
         run.start = torch.nn.functional.normalize(upright + mirrored)
     return run

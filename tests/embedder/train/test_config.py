@@ -79,6 +79,12 @@ def test_a_whole_number_may_stand_for_a_fraction() -> None:
         (with_values(model={"freeze": 1, "cache": 1}), "model.cache: 0, or at least 2"),
         (with_values(model={"cache": 2}), "needs model.freeze"),
         (with_values(model={"dimension": 64}, loss={"leash": 1.0}), "loss.leash"),
+        (with_values(loss={"teacher": "sface"}), "loss.teacher: set loss.leash"),
+        (with_values(loss={"name": "none", "leash": 1.0}), "none leaves nothing to learn"),
+        (
+            with_values(loss={"teacher": "sface", "leash": 1.0}, model={"freeze": 1, "cache": 2}),
+            "loss.teacher: must see the pictures themselves",
+        ),
         (with_values(optimiser={"classes": 1}), "optimiser.classes and optimiser.pictures: at least 2"),
         (with_values(optimiser={"pictures": 1}), "optimiser.classes and optimiser.pictures: at least 2"),
         (with_values(optimiser={"rate": -1.0}), "rate: not below 0"),
