@@ -330,9 +330,7 @@ def test_two_restored_copies_are_told_apart(deployment, made, tmp_path):
 
 
 @pytest.mark.service
-def test_a_backup_moves_from_sqlite_into_an_empty_postgresql_and_back_out_of_it(
-    deployment, made, tmp_path, postgresql
-):
+def test_a_backup_moves_from_sqlite_into_an_empty_postgresql_and_back_out_of_it(deployment, made, tmp_path, postgresql):
     database = f"test_{secrets.token_hex(8)}"
     postgresql.run(f"CREATE DATABASE {database}")
     there = {
