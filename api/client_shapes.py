@@ -22,6 +22,17 @@ class QualityJson(TypedDict):
     reasons: list[str]
 
 
+class IndexStateJson(TypedDict):
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class CollectionJson(TypedDict):
     id: NotRequired[str]
     name: str
@@ -37,6 +48,7 @@ class CollectionJson(TypedDict):
     generation: NotRequired[str]
     index: NotRequired[str]
     generations: NotRequired[list[dict[str, str]]]
+    index_state: NotRequired[IndexStateJson]
 
 
 class BundleJson(TypedDict):

@@ -138,6 +138,25 @@ class Neighbour:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index answers at present, for an operator to read.
+
+    structure: a stable word, "exact" or "codes" among others; why: a sentence; rows: that can be found; removed: rows
+    that are gone and still take room; parts: what a search goes through one by one; memory_bytes: in this process;
+    next_change: a sentence on what will change the structure, and when.
+    """
+
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class VectorIndex(Protocol):
     """The live vectors of one collection, all of one space. Readers never wait for each other."""
 
@@ -164,6 +183,10 @@ class VectorIndex(Protocol):
 
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows: (N,) labels ascending, (N, D) float32."""
+        ...
+
+    def describe(self) -> IndexState:
+        """What answers now, and why; at a cost that does not grow with the rows."""
         ...
 
 
