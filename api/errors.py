@@ -105,6 +105,8 @@ FAULTS: Mapping[str, Fault] = {
     "unsafe": Fault(500, "The service refuses to go on"),
     "bad_settings": Fault(500, "The service is set up wrongly"),
     "data_too_new": Fault(500, "The data folder is of a newer version"),
+    "wrong_recipient": Fault(422, "The file is sealed to another key"),
+    "untrusted_sender": Fault(422, "The file is sealed by nobody who is trusted here"),
     "bad_bundle": Fault(422, "The model bundle is refused"),
     "untrusted_bundle": Fault(422, "The model bundle is signed by nobody who is trusted here"),
     "bad_model": Fault(500, "A model file is not the one that was pinned"),

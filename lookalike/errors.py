@@ -38,6 +38,8 @@ LookalikeError
    ├ KeyUnavailable       key_unavailable         the root key is missing, wrong or unreadable
    ├ BadSettings          bad_settings
    ├ DataTooNew           data_too_new
+   ├ WrongRecipient       wrong_recipient         a file is sealed to another key
+   ├ UntrustedSender      untrusted_sender        a file is sealed by nobody who is trusted here
    └ BadModel             bad_model               a model file is missing or not the one that was pinned
       └ BadBundle         bad_bundle              a bundle is damaged, or not what its manifest says
          └ UntrustedBundle  untrusted_bundle      a bundle is signed by nobody who may sign
@@ -206,6 +208,14 @@ class BadSettings(Unsafe):
 
 class DataTooNew(Unsafe):
     code = "data_too_new"
+
+
+class WrongRecipient(Unsafe):
+    code = "wrong_recipient"
+
+
+class UntrustedSender(Unsafe):
+    code = "untrusted_sender"
 
 
 class BadModel(Unsafe):
