@@ -15,6 +15,7 @@ from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
+from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
@@ -37,6 +38,7 @@ from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
+from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
@@ -59,6 +61,7 @@ class Services:
     answers: Records
     audit: SealedAuditLog
     jobs: JobRunner
+    imports: Imports
     reindexer: Reindexer
     trials: Trials
     drift: DriftWatch
@@ -121,13 +124,17 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             standby_s=3600.0 * settings.standby_hours,
             known_index=_offered_index,
         )
-        jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
+        imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
+        kinds = job_kinds(gallery, reindexer, imports)
+        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
+            stack.callback(
+                Follower(rosters, Tending(records, rosters, calibrator, jobs, lambda: imports.sweep(jobs))).stop
+            )
             jobs.start()
             if settings.drift_days:
                 drift_look.start()
@@ -140,6 +147,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             answers=records,
             audit=audit,
             jobs=jobs,
+            imports=imports,
             reindexer=reindexer,
             trials=trials,
             drift=drift,
