@@ -26,6 +26,7 @@ from api.commands import (
     faces,
     jobs,
     models,
+    recipients,
     reindex,
     runs,
     search,
@@ -66,6 +67,7 @@ def build() -> typer.Typer:
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")
+    app.add_typer(recipients.app, name="keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(certificates.app, name="tls")
     return app

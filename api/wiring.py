@@ -27,6 +27,7 @@ from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
 from lookalike.probe_log import ProbeLog
@@ -38,6 +39,8 @@ from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
+from security.recipient import Sender, sender_of
+from security.sealed_adoption import SealedAdoption
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
@@ -62,6 +65,8 @@ class Services:
     audit: SealedAuditLog
     jobs: JobRunner
     imports: Imports
+    transfers: Transfers
+    sender: Sender
     reindexer: Reindexer
     trials: Trials
     drift: DriftWatch
@@ -125,6 +130,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             known_index=_offered_index,
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
+        transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
         kinds = job_kinds(gallery, reindexer, imports)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
@@ -148,6 +154,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             audit=audit,
             jobs=jobs,
             imports=imports,
+            transfers=transfers,
+            sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,
             drift=drift,

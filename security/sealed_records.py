@@ -40,6 +40,7 @@ from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.keys import KeyRing
+from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -117,6 +118,7 @@ class SealedRecords:
         def delete(rows: RowWriter) -> Receipt:
             self._row_of(rows, collection)
             subjects, samples = rows.count(collection.id)
+            exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
@@ -124,6 +126,8 @@ class SealedRecords:
                 "subjects": subjects,
                 "samples": samples,
             }
+            if exported:
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(delete)
@@ -207,6 +211,8 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
+            if exported := exports_of(rows, self._sealer, collection, row.created_at):
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(erase)
