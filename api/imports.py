@@ -99,8 +99,8 @@ class Imports:
                     (name, id),
                     remarks,
                     max_bytes=self._settings.max_image_bytes,
-                    threads=_cores(),
-                    quietly=_stand_back,
+                    threads=_cores() + 1,  # while one waits for the disk, another computes
+                    quietly=stand_back,
                 )
                 enroller.run(items, min(job.done, len(items)), progress)
             found = list(self.remarks(job))
@@ -145,7 +145,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stand_back() -> None:
+def stand_back() -> None:
     """Give the calling thread a lower priority, where the system has one for threads."""
     if hasattr(os, "sched_getaffinity"):  # Linux, where a thread's id is one for setpriority
         with contextlib.suppress(OSError):
