@@ -134,6 +134,16 @@ class ConsentJson(TypedDict):
     expires_at: NotRequired[str | None]
 
 
+class RemarkJson(TypedDict):
+    """number: of the picture in its file; reasons: empty if it was enrolled, but is worth a second look."""
+
+    number: int
+    path: str
+    subject: str
+    reasons: list[str]
+    conflict: NotRequired[dict[str, object]]
+
+
 class SampleJson(TypedDict):
     """filename: which part of the request it came from, when the service says so."""
 

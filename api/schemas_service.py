@@ -184,6 +184,8 @@ class LimitsOut(BaseModel):
     max_faces: int
     max_images: int
     max_request_bytes: int
+    max_import_bytes: int
+    max_import_pictures: int
     max_queue: int
     header_timeout_s: float
     body_idle_timeout_s: float
