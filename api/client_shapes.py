@@ -186,6 +186,7 @@ class IdentificationJson(TypedDict):
     threshold: ThresholdJson
     model: str
     request_id: str
+    regions: NotRequired[int]
 
 
 class VerificationJson(TypedDict):
