@@ -208,6 +208,7 @@ class IdentificationJson(TypedDict):
     threshold: ThresholdJson
     model: str
     request_id: str
+    regions: NotRequired[int]
 
 
 class VerificationJson(TypedDict):

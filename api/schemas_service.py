@@ -183,6 +183,7 @@ class LimitsOut(BaseModel):
     max_image_pixels: int
     max_faces: int
     max_images: int
+    max_regions: int
     max_request_bytes: int
     max_import_bytes: int
     max_import_pictures: int

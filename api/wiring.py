@@ -111,7 +111,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
+        gallery = Gallery(records, audit, rosters, models, trials, probes=probes, max_regions=settings.max_regions)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)

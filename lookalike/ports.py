@@ -81,6 +81,23 @@ class FaceEncoder(Protocol):
         ...
 
 
+class OpenPicture(Protocol):
+    """A decoded picture of which any part can be embedded."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height when upright."""
+        ...
+
+    def embed(self, boxes: Sequence[Box]) -> Embeddings:
+        """What lies in each box as a probe: (N, D). Boxes lie within the picture."""
+        ...
+
+    def face(self, box: Box) -> Face:
+        """What the answer says of a part, in whole pixels."""
+        ...
+
+
 @runtime_checkable
 class ImageEncoder(FaceEncoder, Protocol):
     """A picture in, itself out, in the place of a face without landmarks: for collections of whole pictures.
@@ -93,6 +110,10 @@ class ImageEncoder(FaceEncoder, Protocol):
 
         Raises: as `detect`, and InvalidInput for a box outside the picture.
         """
+        ...
+
+    def opened(self, image: bytes) -> OpenPicture:
+        """The picture, decoded once, for those who look at many parts of it. Raises: as `detect`."""
         ...
 
     def likeness(self, image: bytes, crops: Sequence[bytes], box: Box | None = None) -> list[float]:

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(20_000_000, ge=1_000)
     max_image_pixels: int = Field(25_000_000, ge=10_000)
     max_faces: int = Field(100, ge=1, le=1_000)
+    max_regions: int = Field(
+        300, ge=16, le=2_000, description="parts of one picture that a search with regions=auto looks at"
+    )
     max_images: int = Field(32, ge=1, le=1_000)
     max_request_bytes: int = Field(64_000_000, ge=1_000)
     max_bundle_bytes: int = Field(64_000_000, ge=1_000, description="the largest model bundle that is imported")
