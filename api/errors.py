@@ -67,6 +67,7 @@ FAULTS: Mapping[str, Fault] = {
     "image_too_small": Fault(422, "A picture is too small"),
     "face_not_found": Fault(422, "No face was found"),
     "all_samples_rejected": Fault(422, "No picture could be enrolled"),
+    "bad_archive": Fault(422, "The file of pictures cannot be read"),
     "model_not_available": Fault(422, "The model is not installed"),
     "wrong_kind": Fault(422, "The collection is of another kind"),
     "missing_field": Fault(422, "A field is missing"),

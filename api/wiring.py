@@ -14,6 +14,7 @@ from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
+from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
@@ -24,6 +25,7 @@ from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
@@ -36,6 +38,9 @@ from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
+from security.recipient import Sender, sender_of
+from security.sealed_adoption import SealedAdoption
+from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
@@ -58,6 +63,9 @@ class Services:
     answers: Records
     audit: SealedAuditLog
     jobs: JobRunner
+    imports: Imports
+    transfers: Transfers
+    sender: Sender
     reindexer: Reindexer
     trials: Trials
     drift: DriftWatch
@@ -103,7 +111,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials, probes=probes)
+        gallery = Gallery(records, audit, rosters, models, trials, probes=probes, max_regions=settings.max_regions)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)
@@ -119,13 +127,16 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             standby_s=3600.0 * settings.standby_hours,
             known_index=_offered_index,
         )
-        jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
+        imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
+        transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
+        kinds = job_kinds(gallery, reindexer, imports)
+        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            tending = Tending(records, rosters, calibrator, jobs, ledger.catch_up)
+            tending = Tending(records, rosters, calibrator, jobs, ledger.catch_up, lambda: imports.sweep(jobs))
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()
             if settings.drift_days:
@@ -139,6 +150,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             answers=records,
             audit=audit,
             jobs=jobs,
+            imports=imports,
+            transfers=transfers,
+            sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,
             drift=drift,

@@ -113,7 +113,7 @@ def connection_params(url: str, ca: Path | None) -> Params:
     hosts = f"{given.get('host', '')},{given.get('hostaddr', '')}".strip(",").split(",")
     if not all(hosts):
         raise BadSettings("LOOKALIKE_RECORDS: the URL must name the host: postgresql://USER@HOST:PORT/DATABASE")
-    params: dict[str, str | int] = {"target_session_attrs": "read-write"}
+    params: dict[str, str | int] = {"target_session_attrs": "read-write", "gssencmode": "disable"}
     if ca is not None:
         params["sslrootcert"] = str(ca)
     if all(_is_here(host) for host in hosts):

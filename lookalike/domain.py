@@ -143,6 +143,7 @@ class Permission(enum.StrEnum):
     ERASE = "erase"  # subjects and samples
     READ_AUDIT = "read_audit"
     MANAGE_KEYS = "manage_keys"
+    TRANSFER = "transfer"  # whole collections to another deployment and from there
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ LookalikeError
 │  ├ ImageTooSmall        image_too_small
 │  ├ FaceNotFound         face_not_found
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
+│  ├ BadArchive           bad_archive             many pictures in one file, and the file is not sound
 │  ├ ModelNotAvailable    model_not_available
 │  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
@@ -87,6 +88,10 @@ class AllRejected(InvalidInput):
     def __init__(self, message: str, rejected: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
+
+
+class BadArchive(InvalidInput):
+    code = "bad_archive"
 
 
 class ModelNotAvailable(InvalidInput):

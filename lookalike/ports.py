@@ -81,6 +81,23 @@ class FaceEncoder(Protocol):
         ...
 
 
+class OpenPicture(Protocol):
+    """A decoded picture of which any part can be embedded."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height when upright."""
+        ...
+
+    def embed(self, boxes: Sequence[Box]) -> Embeddings:
+        """What lies in each box as a probe: (N, D). Boxes lie within the picture."""
+        ...
+
+    def face(self, box: Box) -> Face:
+        """What the answer says of a part, in whole pixels."""
+        ...
+
+
 @runtime_checkable
 class ImageEncoder(FaceEncoder, Protocol):
     """A picture in, itself out, in the place of a face without landmarks: for collections of whole pictures.
@@ -93,6 +110,10 @@ class ImageEncoder(FaceEncoder, Protocol):
 
         Raises: as `detect`, and InvalidInput for a box outside the picture.
         """
+        ...
+
+    def opened(self, image: bytes) -> OpenPicture:
+        """The picture, decoded once, for those who look at many parts of it. Raises: as `detect`."""
         ...
 
     def likeness(self, image: bytes, crops: Sequence[bytes], box: Box | None = None) -> list[float]:
@@ -138,6 +159,25 @@ class Neighbour:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index answers at present, for an operator to read.
+
+    structure: a stable word, "exact" or "codes" among others; why: a sentence; rows: that can be found; removed: rows
+    that are gone and still take room; parts: what a search goes through one by one; memory_bytes: in this process;
+    next_change: a sentence on what will change the structure, and when.
+    """
+
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class VectorIndex(Protocol):
     """The live vectors of one collection, all of one space. Readers never wait for each other."""
 
@@ -164,6 +204,10 @@ class VectorIndex(Protocol):
 
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows: (N,) labels ascending, (N, D) float32."""
+        ...
+
+    def describe(self) -> IndexState:
+        """What answers now, and why; at a cost that does not grow with the rows."""
         ...
 
 

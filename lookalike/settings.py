@@ -82,9 +82,14 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(20_000_000, ge=1_000)
     max_image_pixels: int = Field(25_000_000, ge=10_000)
     max_faces: int = Field(100, ge=1, le=1_000)
+    max_regions: int = Field(
+        300, ge=16, le=2_000, description="parts of one picture that a search with regions=auto looks at"
+    )
     max_images: int = Field(32, ge=1, le=1_000)
     max_request_bytes: int = Field(64_000_000, ge=1_000)
     max_bundle_bytes: int = Field(64_000_000, ge=1_000, description="the largest model bundle that is imported")
+    max_import_bytes: int = Field(10_000_000_000, ge=1_000, description="the largest file of pictures that is imported")
+    max_import_pictures: int = Field(250_000, ge=1, description="pictures that one such file may hold")
     max_queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a worker; more are shed")
     header_timeout_s: float = Field(10.0, gt=0)
     body_idle_timeout_s: float = Field(10.0, gt=0)

@@ -124,6 +124,16 @@ class SealedAuditLog:
             _append_line(file, made.line)
         return made
 
+    def sign_end(self, file: Path) -> None:
+        """Append a checkpoint of the log's end to `file` alone, which costs no transaction.
+
+        Raises: StorageUnavailable if the file cannot be written.
+        """
+        reader = self._rows.read()
+        tail = reader.audit_tail()
+        if tail is not None:
+            _append_line(file, self._signed(reader, tail))
+
     def verify(self, file: Path | None = None) -> AuditReport:
         """Check the whole log: order, chain, every seal, and the checkpoints beside it and in `file`.
 

@@ -60,7 +60,7 @@ class Ledger:
             try:
                 copied = self._copy(self._folder / ERASURES)
                 if self._owed:
-                    self._audit.checkpoint(self._folder / CHECKPOINTS)
+                    self._audit.sign_end(self._folder / CHECKPOINTS)
                     self._owed = False
             except (OSError, LookalikeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)

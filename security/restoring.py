@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lookalike.errors import Conflict, LedgerMismatch
+from lookalike.errors import Conflict, LedgerMismatch, RestoreUnfinished
 from lookalike.ports import Rows, RowWriter
 from security.audit import Checkpoint
 from security.backup_file import Statement
@@ -95,7 +95,7 @@ def load(records: Iterable[Record], rows: Rows, erased: Erased, take_file: Calla
     is taken away.
 
     take_file: is given pieces of files.
-    Raises: Conflict for a store that is not empty.
+    Raises: Conflict for a store that is not empty, RestoreUnfinished for what an interrupted restore left.
     """
     rows.write(_begin)
     loaded = Loaded()
@@ -122,6 +122,8 @@ def load(records: Iterable[Record], rows: Rows, erased: Erased, take_file: Calla
 
 
 def _begin(tx: RowWriter) -> None:
+    if tx.get_setting(RESTORING_SETTING) is not None:
+        raise RestoreUnfinished("a restore into these records was interrupted: drop their schema, then run it again")
     if tx.settings(""):
         raise Conflict("the records are not empty: a backup is restored into an empty store, never over another one")
     tx.put_setting(RESTORING_SETTING, b"1")

@@ -41,6 +41,7 @@ from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.keys import KeyRing
 from security.ledger_copy import Ledger
+from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -125,6 +126,7 @@ class SealedRecords:
         def delete(rows: RowWriter) -> Receipt:
             self._row_of(rows, collection)
             subjects, samples = rows.count(collection.id)
+            exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
@@ -132,6 +134,8 @@ class SealedRecords:
                 "subjects": subjects,
                 "samples": samples,
             }
+            if exported:
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(delete)
@@ -214,6 +218,8 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
+            if exported := exports_of(rows, self._sealer, collection, row.created_at):
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
         return self._erasure.finish(self._rows.write(erase))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from api.backups import Restored
     from security.backup_file import Statement
     from security.recipient import Recipient
+
+NICE = 10
+"""A backup gives way to the service beside it."""
 
 app = typer.Typer(no_args_is_help=True, help="Make, verify and restore backups, sealed to an offline key.")
 
@@ -61,6 +65,7 @@ def create(
     from lookalike.domain import Ledgered
 
     settings = require_local("backup create")
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
     recipient = _recipient(key or settings.backup_key)
     with open_vault(settings) as vault, progress("backing up") as told:
         made = create_backup(vault, out, recipient, with_root_key=with_root_key, told=told)

@@ -64,7 +64,7 @@ def _why_it_ended(config: TrainConfig, steps: int, worked_s: float) -> str:
     ended = f"training ended after {steps} of {config.optimiser.steps} steps: "
     minutes = config.optimiser.minutes
     if minutes and worked_s >= 60 * minutes:
-        return f"{ended}its {minutes:g} minutes were used up (--minutes allows more)"
+        return f"{ended}its {minutes:g} minutes were used up; more of --minutes goes on with --resume"
     return f"{ended}{config.optimiser.patience} evaluations in a row brought nothing more"
 
 
@@ -78,9 +78,9 @@ def _tell(verdict: Verdict, folder: Path, out: Path, as_json: bool) -> None:
     if rows:
         print_table(("on classes kept apart, %", *verdict.names), rows)
     print(verdict.sentence)
-    print(f"curves: tensorboard --logdir {out}")
-    print(f"use it here: lookalike models import {folder}")
-    print(f"or carry it elsewhere: lookalike models pack {folder} --out {out.name}.lkb")
+    print(f"curves: tensorboard --logdir {shlex.quote(str(out))}")
+    print(f"use it here: lookalike models import {shlex.quote(str(folder))}")
+    print(f"or carry it elsewhere: {again('models pack', str(folder), {'out': f'{out.name}.lkb'})}")
 
 
 def again(command: str, source: str, options: Mapping[str, object]) -> str:

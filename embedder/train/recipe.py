@@ -30,7 +30,7 @@ from embedder.train.batches import (
     frozen_features,
 )
 from embedder.train.checkpoints import State, load_checkpoint, save_checkpoint
-from embedder.train.config import TrainConfig, config_from, to_dict
+from embedder.train.config import TrainConfig, changed, config_from, to_dict
 from embedder.train.journal import Journal
 from embedder.train.losses import Objective, open_objective
 from embedder.train.measures import MAIN, measures
@@ -297,10 +297,11 @@ def _claim(config: TrainConfig, folder: Path, resume: bool) -> None:
         held = config_from(json.loads(written.read_text("utf-8")))
     except ValueError as error:
         raise InvalidInput("the run's folder holds a config.json that is not a run's") from error
-    if held != config:
+    if changed(held, optimiser__minutes=config.optimiser.minutes) != config:
         raise InvalidInput("the run's folder holds another configuration; give this run a folder of its own")
     if not resume:
         raise InvalidInput("the run's folder holds this run already; go on with it by --resume")
+    write_atomically(written, json.dumps(to_dict(config), indent=1).encode() + b"\n")  # only its time may be another
 
 
 def _prepare(

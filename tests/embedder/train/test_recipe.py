@@ -368,6 +368,15 @@ def test_a_run_ends_when_its_minutes_are_used_up(drawn: Path, tmp_path: Path) ->
     assert [row["step"] for row in log_of(tmp_path)] == [0, 2]
 
 
+def test_a_run_whose_time_was_used_up_goes_on_with_more_of_it(drawn: Path, tmp_path: Path) -> None:
+    run_in(config_for(drawn), tmp_path / "unbroken")
+    assert run_in(config_for(drawn, optimiser__minutes=1e-9), tmp_path / "short").steps == 2
+    longer = config_for(drawn, optimiser__minutes=60)
+    assert run_in(longer, tmp_path / "short", resume=True).steps == 6
+    assert log_of(tmp_path / "short") == log_of(tmp_path / "unbroken")
+    assert config_from(json.loads((tmp_path / "short" / "config.json").read_text("utf-8"))) == longer
+
+
 def test_whoever_watches_sees_every_evaluation_and_may_end_the_run(drawn: Path, tmp_path: Path) -> None:
     seen: list[float] = []
 
