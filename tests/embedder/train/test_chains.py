@@ -1,4 +1,4 @@
-"""A chain of convolutions becomes named weights and comes back, also with fewer channels; what does not fit is refused."""
+"""A chain of convolutions becomes named weights and comes back, also narrower; what does not fit is refused."""
 
 from __future__ import annotations
 
