@@ -134,6 +134,16 @@ class ConsentJson(TypedDict):
     expires_at: NotRequired[str | None]
 
 
+class RemarkJson(TypedDict):
+    """number: of the picture in its file; reasons: empty if it was enrolled, but is worth a second look."""
+
+    number: int
+    path: str
+    subject: str
+    reasons: list[str]
+    conflict: NotRequired[dict[str, object]]
+
+
 class SampleJson(TypedDict):
     """filename: which part of the request it came from, when the service says so."""
 
@@ -198,6 +208,7 @@ class IdentificationJson(TypedDict):
     threshold: ThresholdJson
     model: str
     request_id: str
+    regions: NotRequired[int]
 
 
 class VerificationJson(TypedDict):
@@ -212,11 +223,12 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it."""
+    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none"."""
 
     body: str | dict[str, object]
     signature: str
     public_key: str
+    ledger: NotRequired[str]
 
 
 class GrantJson(TypedDict):

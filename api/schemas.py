@@ -169,15 +169,19 @@ class CollectionList(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex."""
+    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
+
+    ledger: whether it stands in the ledger outside the data folder: "written", "pending", or "none" without one.
+    """
 
     body: str
     signature: str
     public_key: str
+    ledger: domain.Ledgered = domain.Ledgered.NONE
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> ReceiptOut:
-        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key)
+        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key, ledger=receipt.ledger)
 
 
 # ------------------------------------------------------------------------------------------------- faces
@@ -459,13 +463,15 @@ class IdentifiedFaceOut(FaceOut):
 class IdentificationOut(BaseModel):
     """faces: largest first; empty candidates mean that nobody enrolled is recognised.
 
-    In the answer to a search the one "face" is the picture, or the part of it, that was searched.
+    In the answer to a search the one "face" is the picture, or the part of it, that was searched; of a search by
+    regions the places that show something enrolled, most similar first, and regions is how many parts were looked at.
     """
 
     faces: list[IdentifiedFaceOut]
     threshold: ThresholdOut
     model: str
     request_id: str
+    regions: int | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, found: answers.Identification, request_id: str) -> IdentificationOut:
@@ -474,6 +480,7 @@ class IdentificationOut(BaseModel):
             threshold=ThresholdOut.of(found.threshold),
             model=found.model,
             request_id=request_id,
+            regions=found.regions,
         )
 
 

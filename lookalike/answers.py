@@ -83,12 +83,16 @@ class IdentifiedFace:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """faces: largest first; a face whose candidates are empty belongs to nobody enrolled, as far as one can tell."""
+    """faces: largest first; a face whose candidates are empty belongs to nobody enrolled, as far as one can tell.
+
+    Of a search by regions: each place with something enrolled, most similar first; regions: parts that were looked at.
+    """
 
     faces: tuple[IdentifiedFace, ...]
     threshold: Threshold
     model: str
     generation: str
+    regions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`lookalike collections`: create, list, show and delete galleries."""
+"""`lookalike collections`: create, list, show, export, import and delete galleries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.commands import transfers
 from api.commands.output import JsonOption, print_json, print_table
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
     from api.client_shapes import CollectionJson
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, show and delete collections.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, show, export, import and delete collections.")
+app.command("export")(transfers.export)
+app.command("import")(transfers.import_)
 
 Name = Annotated[str, typer.Argument(metavar="COLLECTION")]
 

@@ -1,4 +1,4 @@
-"""Makes each index backend, and an empty store of rows."""
+"""Makes each index backend, and each store of rows, empty."""
 
 from __future__ import annotations
 
@@ -57,8 +57,13 @@ def unit() -> Callable[..., Embeddings]:
     return make
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Iterator[Rows]:
-    store = SqliteRows(tmp_path / "data" / "records.db", busy_timeout_s=5.0)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def rows(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rows]:
+    """Each store; one on PostgreSQL is in a schema of its own."""
+    if request.param == "sqlite":
+        store: Rows = SqliteRows(tmp_path / "data" / "records.db", busy_timeout_s=5.0)
+    else:
+        schema = request.getfixturevalue("schema")
+        store = request.getfixturevalue("postgresql").rows(schema)
     yield store
     store.close()
