@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,7 +45,7 @@ def gallery() -> Growing:
 
 @pytest.fixture
 def jobs(gallery: Growing) -> Iterator[JobRunner]:
-    made = JobRunner(doubles.MemoryJobs(), job_kinds(gallery, None), lambda job: SERVICE)
+    made = JobRunner(doubles.MemoryJobs(), job_kinds(gallery, None, SimpleNamespace(run=None)), lambda job: SERVICE)
     yield made
     made.close()
 
