@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from api.errors import InvalidFields, MissingField, RequestTooLarge, UnsupportedMediaType, field_errors
+from api.multipart import MultipartReader
 from lookalike.errors import ImageTooLarge, InvalidInput
 
 MAX_JSON_BYTES = 1_000_000
@@ -71,82 +70,37 @@ class Parts(list[Part]):
 async def read_parts(request: Request, expected: Expected, max_picture_bytes: int) -> Parts:
     """The multipart body. Raises: UnsupportedMediaType, MissingField, ImageTooLarge, InvalidInput."""
     names = ", ".join(repr(name) for name in expected.pictures)
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise UnsupportedMediaType(f"send multipart/form-data with the picture in the field {names}")
     reader = _Reader(expected, max_picture_bytes)
-    try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
-        async for chunk in request.stream():
-            parser.write(chunk)
-    except FormParserError:
-        raise InvalidInput("the multipart body is malformed") from None
-    if not reader.ended:
-        raise InvalidInput("the multipart body ends too early")
+    async for _ in reader.read(request, f"the picture in the field {names}"):
+        pass
     return reader.parts
 
 
-class _Reader:
-    """Callbacks that gather the parts and refuse what is not expected."""
+class _Reader(MultipartReader):
+    """Gathers the parts and refuses what is not expected."""
 
     def __init__(self, expected: Expected, max_picture_bytes: int) -> None:
+        super().__init__()
         self.parts = Parts()
-        self.ended = False
         self._expected = expected
         self._max_picture_bytes = max_picture_bytes
         self._counts: dict[str, int] = {}
-        self._header = bytearray()
-        self._value = bytearray()
-        self._disposition = b""
 
-    def callbacks(self) -> dict[str, object]:
-        return {
-            "on_part_begin": self._on_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers,
-            "on_part_data": self._on_data,
-            "on_end": self._on_end,
-        }
-
-    def _on_end(self) -> None:
-        self.ended = True
-
-    def _on_begin(self) -> None:
-        self._disposition = b""
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _on_headers(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        filename = options.get(b"filename", b"").decode("utf-8", "replace")[:MAX_FILENAME]
+    def part(self, name: str, filename: str) -> None:
         self._counts[name] = self._counts.get(name, 0) + 1
         if name not in self._expected.pictures and name not in self._expected.texts:
             self._unexpected()
         if self._counts[name] > self._expected.pictures.get(name, 1):
             self._too_many(name)
-        self.parts.append(Part(name, filename))
+        self.parts.append(Part(name, filename[:MAX_FILENAME]))
 
-    def _on_data(self, data: bytes, start: int, end: int) -> None:
+    def data(self, piece: bytes) -> None:
         part = self.parts[-1]
-        if part.name in self._expected.texts and len(part.data) + end - start > MAX_TEXT_BYTES:
+        if part.name in self._expected.texts and len(part.data) + len(piece) > MAX_TEXT_BYTES:
             raise InvalidInput(f"{part.name}: a text of at most {MAX_TEXT_BYTES} bytes is allowed")
-        if len(part.data) + end - start > self._max_picture_bytes:
+        if len(part.data) + len(piece) > self._max_picture_bytes:
             raise ImageTooLarge(f"a picture of at most {self._max_picture_bytes} bytes is allowed")
-        part.data += data[start:end]
+        part.data += piece
 
     def _too_many(self, name: str) -> NoReturn:
         most = self._expected.pictures.get(name, 1)
