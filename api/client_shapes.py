@@ -200,11 +200,12 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it."""
+    """body: what was destroyed and when; signature: Ed25519 over it; pending: what waits for a server that is down."""
 
     body: str | dict[str, object]
     signature: str
     public_key: str
+    pending: NotRequired[list[str]]
 
 
 class GrantJson(TypedDict):

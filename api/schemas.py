@@ -153,15 +153,24 @@ class CollectionList(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex."""
+    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
+
+    pending: what is derived from the erased and could not be deleted yet; it is, as soon as it can be.
+    """
 
     body: str
     signature: str
     public_key: str
+    pending: list[str] = []
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> ReceiptOut:
-        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key)
+        return cls(
+            body=receipt.body,
+            signature=receipt.signature,
+            public_key=receipt.public_key,
+            pending=list(receipt.pending),
+        )
 
 
 # ------------------------------------------------------------------------------------------------- faces

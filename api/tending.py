@@ -12,6 +12,8 @@ from lookalike.domain import GenerationState
 from lookalike.ports import Records
 from lookalike.roster import Rosters
 
+SWEEP_EVERY_S = 60.0
+
 
 class Tending:
     """Called now and then by the follower; what takes long becomes a job."""
@@ -29,12 +31,21 @@ class Tending:
         self._calibrator = calibrator
         self._jobs = jobs
         self._clock = clock
+        self._swept_at = 0.0
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
         self._rosters.tend()
+        self._sweep()
         self._calibrator()
         self._retire()
+
+    def _sweep(self) -> None:
+        """Now and then, delete what index servers have of collections and generations that are no more."""
+        now = self._clock()
+        if now - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = now
+            self._rosters.sweep()
 
     def _retire(self) -> None:
         """One job for each collection in which a generation's grace has ended."""

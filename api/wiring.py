@@ -19,13 +19,13 @@ from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
 from api.tending import Tending
-from index.backends import index_factory, known_index
+from index.backends import ELASTIC, Backends, index_factory
 from index.data_format import DataFolder
 from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
-from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.gallery import Gallery
 from lookalike.ports import Records
 from lookalike.probe_log import ProbeLog
@@ -95,9 +95,11 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         audit = SealedAuditLog(rows, keyring)
         records = SealedRecords(rows, keyring, audit)
         api_keys = ApiKeys(rows, keyring, audit)
-        rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
+        backends = open_backends(settings, keyring.deployment)
+        stack.callback(backends.close)
+        rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), backends, backends.servers)
         if live:
-            rosters.load_all()
+            _load(rosters)
         probe_days = SealedProbeDays(rows, keyring, audit)
         probes = ProbeLog(probe_days if settings.drift_days else None)
         drift = DriftWatch(records, audit, models, probe_days, probes, settings.drift_days)
@@ -119,7 +121,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             rosters,
             models,
             standby_s=3600.0 * settings.standby_hours,
-            known_index=_offered_index,
+            known_index=lambda url: _offered_index(backends, url),
         )
         jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
         stack.callback(jobs.close)
@@ -174,10 +176,39 @@ def prepare_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _offered_index(url: str) -> str:
+def open_backends(settings: Settings, deployment: str) -> Backends:
+    """What makes indexes, speaking to no cluster yet. deployment: random hex. Raises: BadSettings."""
+    if not any(url.startswith(ELASTIC) for url in (settings.index, *settings.indexes)):
+        return index_factory(settings.index, settings.indexes)
+    from index.elastic_cluster import ElasticOptions
+
+    options = ElasticOptions(
+        deployment=deployment,
+        ca=settings.elasticsearch_ca,
+        password_file=settings.elasticsearch_password_file,
+        api_key_file=settings.elasticsearch_api_key_file,
+        shards=settings.elasticsearch_shards,
+        replicas=settings.elasticsearch_replicas,
+        vectors=settings.elasticsearch_vectors,
+        candidates=settings.elasticsearch_candidates,
+        timeout_s=settings.elasticsearch_timeout_s,
+        attested=settings.volume_encrypted == "attested",
+    )
+    return index_factory(settings.index, settings.indexes, options)
+
+
+def _load(rosters: Rosters) -> None:
+    """Make every collection live; where an index server is down, the follower goes on trying."""
+    try:
+        rosters.load_all()
+    except IndexUnavailable as error:
+        rosters.trouble = f"{error.code}: {error}"
+
+
+def _offered_index(backends: Backends, url: str) -> str:
     """An index URL that a caller names. Raises: InvalidInput, where in the settings it would be BadSettings."""
     try:
-        return known_index(url)
+        return backends.known(url)
     except BadSettings as error:
         raise InvalidInput(str(error).replace("LOOKALIKE_INDEX", "index")) from error
 

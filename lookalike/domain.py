@@ -399,11 +399,15 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex."""
+    """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex.
+
+    pending: outside of what was signed, where something derived from the erased is still waiting to be deleted.
+    """
 
     body: str
     signature: str
     public_key: str
+    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ class Rosters:
     def tend(self) -> None:
         self.tended += 1
 
+    def sweep(self) -> None:
+        pass
+
 
 class Gallery:
     def overdue(self, subjects: int) -> list[Collection]:

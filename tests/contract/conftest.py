@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from index.backends import BACKENDS
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Embeddings, Floats, Space
 from lookalike.ports import Rows, VectorIndex
+from tests import elastic
 
 SPACE = Space("toy", 16, "none")
 
@@ -23,10 +25,17 @@ def space() -> Space:
     return SPACE
 
 
-@pytest.fixture(params=[*BACKENDS, "faiss: with small segments"])
-def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MakeIndex:
+ELASTIC = pytest.param("es+https:", marks=pytest.mark.service)
+
+
+@pytest.fixture(params=[*BACKENDS, "faiss: with small segments", ELASTIC])
+def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeIndex]:
     """Each backend; FAISS a second time with bounds so small that a few rows reach its codes, merges and widening."""
     name = request.param
+    if name == "es+https:":
+        with elastic.opened() as servers:
+            yield lambda space: servers.open(elastic.url(), space, secrets.token_hex(16), "0")
+        return
     if name not in BACKENDS:
         from index import faiss_index, faiss_segment
 
@@ -36,7 +45,14 @@ def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(faiss_index, "SMALLEST_TAIL", 8)
         monkeypatch.setattr(faiss_index, "SELECTIVE_SHARE", 1000)
         name = "faiss:"
-    return BACKENDS[name]
+    yield BACKENDS[name]
+
+
+@pytest.fixture
+def turns(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often a test does a thing that it would do `n` times: fewer where each is a call to a server."""
+    in_server = request.node.get_closest_marker("service") is not None
+    return lambda n: max(n // 10, 1) if in_server else n
 
 
 @pytest.fixture
