@@ -50,7 +50,7 @@ class ElasticOptions:
     api_key_file: Path | None = None
     shards: int = 1
     replicas: int = 1
-    vectors: str = "int8_flat"
+    vectors: str = "flat"
     candidates: int = 1000
     timeout_s: float = 3.5
     attested: bool = False

@@ -36,7 +36,11 @@ TERMS_A_CALL: Final = 1_000_000
 KEEP_GONE_S: Final = 24 * 3600
 """How long a dropped label is remembered, so that no late put undoes the drop."""
 
+TIDY_AFTER_S: Final = 90.0
 TIDY_EVERY_S: Final = 600.0
+"""Segments are written anew this long after a drop: until their leases were renewed, which takes half a minute, shards
+keep what was dropped for copies that may need it; and so often, since a whole segment is written for one row."""
+
 AS_UNIT: Final = 1e-4
 """How far a squared length may be from 1 for the dot product of Elasticsearch, with a margin; others are set to 1."""
 
@@ -65,8 +69,9 @@ class ElasticIndex:
         self._seq = 0
         self._noting = threading.Lock()
         self._telling = threading.Lock()
-        self._untidy = False
-        self._tidy_at = 0.0
+        self._dropped_at = time.monotonic()
+        self._tidied_at = -TIDY_EVERY_S
+        self._untidy = True  # whoever dropped something may have ended before the segments were written anew
         self.lost = False
 
     @property
@@ -100,7 +105,7 @@ class ElasticIndex:
         if there:
             version, at = self._newest(), int(time.time())
             self._note(Row(label, version, None, at) for label in gone.tolist())
-            self._untidy = True
+            self._has_dropped()
             self.settle()
         return there
 
@@ -122,7 +127,7 @@ class ElasticIndex:
         """Forget these labels for good, told now or owed."""
         at = int(time.time())
         self._note(Row(label, GONE, None, at) for label in label_array(labels).tolist())
-        self._untidy = True
+        self._has_dropped()
         with suppress(IndexUnavailable):
             self.settle()
 
@@ -162,14 +167,21 @@ class ElasticIndex:
 
     def tidy(self) -> None:
         """Have segments that hold dropped rows written anew, in the background of the cluster."""
-        if self._untidy and time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + TIDY_EVERY_S
-            self._ask(
-                lambda client: client.indices.forcemerge(
-                    index=self._name, only_expunge_deletes=True, wait_for_completion=False
-                )
+        now = time.monotonic()
+        if not self._untidy or now < max(self._dropped_at + TIDY_AFTER_S, self._tidied_at + TIDY_EVERY_S):
+            return
+        self._tidied_at, self._untidy = now, False
+        self._ask(lambda client: client.indices.flush(index=self._name))
+        self._ask(
+            lambda client: client.indices.forcemerge(
+                index=self._name, only_expunge_deletes=True, wait_for_completion=False
             )
-            self._untidy = False
+        )
+
+    def _has_dropped(self) -> None:
+        """A drop after one that waits to be tidied up is tidied up the next time."""
+        if not self._untidy:
+            self._dropped_at, self._untidy = time.monotonic(), True
 
     def forget_tombstones(self) -> None:
         """Delete what is remembered of labels dropped long ago. Raises: IndexUnavailable."""

@@ -15,8 +15,8 @@ from typing import Any, Final
 from lookalike.domain import Space
 
 VECTORS: Final[dict[str, dict[str, Any]]] = {
-    "int8_flat": {"type": "int8_flat"},
     "flat": {"type": "flat"},
+    "int8_flat": {"type": "int8_flat"},
     "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
     "int8_hnsw": {"type": "int8_hnsw", "m": 16, "ef_construction": 100},
 }

@@ -126,7 +126,7 @@ def _make(cluster: ElasticCluster, alias: str, space: Space) -> None:
     name = f"{alias}-{secrets.token_hex(4)}"
 
     def make(client: Elasticsearch) -> Any:
-        return client.options(ignore_status=400).indices.create(
+        return client.options(ignore_status=(400, 500)).indices.create(  # 500: the alias has a write index
             index=name,
             aliases={alias: {"is_write_index": True}},
             settings=settings_of(options.shards, options.replicas),

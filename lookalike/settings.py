@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     elasticsearch_api_key_file: Path | None = None
     elasticsearch_shards: int = Field(1, ge=1, le=64)
     elasticsearch_replicas: int = Field(1, ge=0, le=8)
-    elasticsearch_vectors: Literal["int8_flat", "flat", "hnsw", "int8_hnsw"] = "int8_flat"
+    elasticsearch_vectors: Literal["flat", "int8_flat", "hnsw", "int8_hnsw"] = "flat"
     elasticsearch_candidates: int = Field(1000, ge=50, le=10_000)
     elasticsearch_timeout_s: float = Field(3.5, gt=0, le=30)
 

@@ -15,7 +15,7 @@ from elasticsearch import Elasticsearch
 from index.elastic_cluster import ElasticOptions, address_of
 from index.elastic_servers import ElasticServers
 
-FASTER = {"vectors": "int8_flat", "shards": 1, "replicas": 0}
+SMALL = {"shards": 1, "replicas": 0}
 
 
 def url() -> str:
@@ -38,7 +38,7 @@ def options(**changes: Any) -> ElasticOptions:
             "ca": home() / "home/config/certs/ca.crt",
             "password_file": home() / "password",
             "attested": True,
-            **FASTER,
+            **SMALL,
             **changes,
         }
     )
