@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import httpx
 
+from api.client_imports import ImportCalls
 from api.client_models import ModelCalls
 from api.client_sending import ClientError, Sender
 from api.client_shapes import (
@@ -49,7 +50,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls):
+class Client(ModelCalls, ImportCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
@@ -229,13 +230,17 @@ class Client(ModelCalls):
         fpir: float | None = None,
         metadata: Mapping[str, str] | None = None,
         near_duplicates: bool = False,
+        regions: str | None = None,
     ) -> IdentificationJson:
         """What of a collection of pictures is like this one; the answer's one face is what was searched.
 
         box: x, y, width and height of the part to look at, in pixels of the upright picture. near_duplicates: only the
-        same picture, encoded, resized or cropped differently. The others are as for `identify`.
+        same picture, encoded, resized or cropped differently. regions: "auto" looks for places with something enrolled,
+        and each is a face of the answer. The others are as for `identify`.
         """
-        params = _given(limit=limit, threshold=threshold, fpir=fpir, near_duplicates=near_duplicates or None)
+        params = _given(
+            limit=limit, threshold=threshold, fpir=fpir, near_duplicates=near_duplicates or None, regions=regions
+        )
         files: list[tuple[str, tuple[str | None, bytes]]] = [("image", _named(image))]
         if box is not None:
             text = json.dumps(dict(zip(("x", "y", "width", "height"), box, strict=True)))

@@ -22,6 +22,17 @@ class QualityJson(TypedDict):
     reasons: list[str]
 
 
+class IndexStateJson(TypedDict):
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class CollectionJson(TypedDict):
     id: NotRequired[str]
     name: str
@@ -37,6 +48,7 @@ class CollectionJson(TypedDict):
     generation: NotRequired[str]
     index: NotRequired[str]
     generations: NotRequired[list[dict[str, str]]]
+    index_state: NotRequired[IndexStateJson]
 
 
 class BundleJson(TypedDict):
@@ -122,6 +134,16 @@ class ConsentJson(TypedDict):
     expires_at: NotRequired[str | None]
 
 
+class RemarkJson(TypedDict):
+    """number: of the picture in its file; reasons: empty if it was enrolled, but is worth a second look."""
+
+    number: int
+    path: str
+    subject: str
+    reasons: list[str]
+    conflict: NotRequired[dict[str, object]]
+
+
 class SampleJson(TypedDict):
     """filename: which part of the request it came from, when the service says so."""
 
@@ -186,6 +208,7 @@ class IdentificationJson(TypedDict):
     threshold: ThresholdJson
     model: str
     request_id: str
+    regions: NotRequired[int]
 
 
 class VerificationJson(TypedDict):
@@ -200,12 +223,16 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it; pending: what waits for a server that is down."""
+    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none".
+
+    pending: what waits for an index server that is down.
+    """
 
     body: str | dict[str, object]
     signature: str
     public_key: str
     pending: NotRequired[list[str]]
+    ledger: NotRequired[str]
 
 
 class GrantJson(TypedDict):

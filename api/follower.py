@@ -49,7 +49,7 @@ class Follower:
             except Exception as error:  # the thread must outlive whatever it meets
                 self._rosters.trouble = "changes cannot be followed"
                 log_failure("follower", error, "-")
-            if time.monotonic() - tended_at >= TEND_EVERY_S and self._rosters.trouble is None:
+            if time.monotonic() - tended_at >= TEND_EVERY_S:
                 self._tend_to_galleries()
                 tended_at = time.monotonic()
             if time.monotonic() - saved_at >= SNAPSHOT_EVERY_S:
@@ -66,6 +66,8 @@ class Follower:
     def _tend_to_galleries(self) -> None:
         try:
             self._tend()
+        except IndexUnavailable:  # readiness says so
+            pass
         except Exception as error:  # it is tried again, and the thread must outlive it
             log_failure("tend", error, "-")
 

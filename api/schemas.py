@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -108,6 +109,19 @@ class NewReindex(Incoming):
     resume: bool = False
 
 
+class IndexStateOut(BaseModel):
+    """How the live index answers at present."""
+
+    structure: str = Field(description='a stable word: "exact", or "codes" that name rows for the vectors to rank')
+    why: str
+    rows: int
+    dimension: int
+    removed: int = Field(description="rows that are gone and still take room")
+    parts: int = Field(description="what a search goes through one by one")
+    memory_bytes: int
+    next_change: str
+
+
 class CollectionOut(BaseModel):
     """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known yet."""
 
@@ -125,6 +139,7 @@ class CollectionOut(BaseModel):
     index: str
     generations: list[GenerationOut] = Field(description="others than the one that answers")
     trial: TrialOut | None = Field(default=None, exclude_if=is_none)
+    index_state: IndexStateOut | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, info: answers.CollectionInfo) -> CollectionOut:
@@ -144,6 +159,7 @@ class CollectionOut(BaseModel):
             index=collection.index or "default",
             generations=[GenerationOut.of(generation) for generation in collection.others],
             trial=TrialOut.of(collection.trial) if collection.trial is not None else None,
+            index_state=IndexStateOut(**asdict(info.index)) if info.index is not None else None,
         )
 
 
@@ -155,12 +171,14 @@ class CollectionList(BaseModel):
 class ReceiptOut(BaseModel):
     """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
 
+    ledger: whether it stands in the ledger outside the data folder: "written", "pending", or "none" without one.
     pending: what is derived from the erased and could not be deleted yet; it is, as soon as it can be.
     """
 
     body: str
     signature: str
     public_key: str
+    ledger: domain.Ledgered = domain.Ledgered.NONE
     pending: list[str] = []
 
     @classmethod
@@ -169,6 +187,7 @@ class ReceiptOut(BaseModel):
             body=receipt.body,
             signature=receipt.signature,
             public_key=receipt.public_key,
+            ledger=receipt.ledger,
             pending=list(receipt.pending),
         )
 
@@ -452,13 +471,15 @@ class IdentifiedFaceOut(FaceOut):
 class IdentificationOut(BaseModel):
     """faces: largest first; empty candidates mean that nobody enrolled is recognised.
 
-    In the answer to a search the one "face" is the picture, or the part of it, that was searched.
+    In the answer to a search the one "face" is the picture, or the part of it, that was searched; of a search by
+    regions the places that show something enrolled, most similar first, and regions is how many parts were looked at.
     """
 
     faces: list[IdentifiedFaceOut]
     threshold: ThresholdOut
     model: str
     request_id: str
+    regions: int | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, found: answers.Identification, request_id: str) -> IdentificationOut:
@@ -467,6 +488,7 @@ class IdentificationOut(BaseModel):
             threshold=ThresholdOut.of(found.threshold),
             model=found.model,
             request_id=request_id,
+            regions=found.regions,
         )
 
 

@@ -183,7 +183,10 @@ class LimitsOut(BaseModel):
     max_image_pixels: int
     max_faces: int
     max_images: int
+    max_regions: int
     max_request_bytes: int
+    max_import_bytes: int
+    max_import_pictures: int
     max_queue: int
     header_timeout_s: float
     body_idle_timeout_s: float

@@ -12,11 +12,11 @@ from lookalike.domain import GenerationState
 from lookalike.ports import Records
 from lookalike.roster import Rosters
 
-SWEEP_EVERY_S = 60.0
+SWEEP_EVERY_S = 30.0
 
 
 class Tending:
-    """Called now and then by the follower; what takes long becomes a job."""
+    """Called now and then by the follower; what takes long becomes a job. sweep: deletes what jobs left behind."""
 
     def __init__(
         self,
@@ -24,28 +24,29 @@ class Tending:
         rosters: Rosters,
         calibrator: Calibrator,
         jobs: JobRunner,
+        catch_up: Callable[[], None] = lambda: None,
+        sweep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """catch_up: brings erasures to the ledger that could not be written there before."""
+        self._catch_up = catch_up
         self._records = records
         self._rosters = rosters
         self._calibrator = calibrator
         self._jobs = jobs
-        self._clock = clock
+        self._sweep = sweep
         self._swept_at = 0.0
+        self._clock = clock
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
+        self._catch_up()
         self._rosters.tend()
-        self._sweep()
         self._calibrator()
         self._retire()
-
-    def _sweep(self) -> None:
-        """Now and then, delete what index servers have of collections and generations that are no more."""
-        now = self._clock()
-        if now - self._swept_at >= SWEEP_EVERY_S:
-            self._swept_at = now
-            self._rosters.sweep()
+        if self._clock() - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = self._clock()
+            self._sweep()
 
     def _retire(self) -> None:
         """One job for each collection in which a generation's grace has ended."""

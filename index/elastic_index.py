@@ -22,7 +22,7 @@ from index.elastic_mapping import GONE, LIVE, MOST_CANDIDATES, OVERSAMPLE, PUT
 from index.row_rules import checked_queries, checked_rows, label_array, ranked, unit_rows
 from lookalike.domain import Embeddings, Floats, Labels, Space
 from lookalike.errors import IndexUnavailable
-from lookalike.ports import Neighbour
+from lookalike.ports import IndexState, Neighbour
 
 LABELS_A_PAGE: Final = 10_000
 ROWS_A_PAGE: Final = 1_000
@@ -60,6 +60,7 @@ class ElasticIndex:
         self._cluster = cluster
         self._space = space
         self._name = name
+        self._vectors = vectors
         self._graph = vectors.endswith("hnsw")
         self._rescored = vectors.startswith("int8")
         self._writer = BulkWriter(cluster, alias, space.dimension)
@@ -262,6 +263,27 @@ class ElasticIndex:
         """All live labels, ascending. Raises: IndexUnavailable."""
         pages = (np.array([hit["sort"][0] for hit in hits], dtype=np.int64) for hits in self._pages(LABELS_A_PAGE, {}))
         return np.concatenate([np.empty(0, dtype=np.int64), *pages])
+
+    def describe(self) -> IndexState:
+        """What answers now, and why. Raises: IndexUnavailable."""
+        answer = self._ask(
+            lambda client: client.indices.stats(
+                index=self._name, metric="docs,segments", filter_path="_shards,_all.primaries"
+            )
+        )
+        facts = answer["_all"]["primaries"]
+        exact = self._vectors == "flat"
+        return IndexState(
+            structure="exact" if exact else self._vectors,
+            why=f"in Elasticsearch, by {self._vectors}: "
+            + ("every row is compared" if exact else "what it finds is ranked again" if self._rescored else "a graph"),
+            rows=len(self),
+            dimension=self._space.dimension,
+            removed=int(facts["docs"]["deleted"]),
+            parts=max(int(facts["segments"]["count"]), 1),
+            memory_bytes=0,
+            next_change="never by itself; LOOKALIKE_ELASTICSEARCH_VECTORS says what the next generation is",
+        )
 
     def _nearest(self, queries: Floats, k: int, clause: dict[str, Any] | None) -> list[list[Neighbour]]:
         searches: list[dict[str, Any]] = []

@@ -143,6 +143,7 @@ class Permission(enum.StrEnum):
     ERASE = "erase"  # subjects and samples
     READ_AUDIT = "read_audit"
     MANAGE_KEYS = "manage_keys"
+    TRANSFER = "transfer"  # whole collections to another deployment and from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,16 +398,26 @@ class AuditEntry:
     at: float = 0.0
 
 
+class Ledgered(enum.StrEnum):
+    """WRITTEN: it is there, durably; PENDING: it cannot be written just now and will be; NONE: no ledger is named."""
+
+    WRITTEN = "written"
+    PENDING = "pending"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex.
 
-    pending: outside of what was signed, where something derived from the erased is still waiting to be deleted.
+    ledger: whether the erasure stands in the ledger outside the data folder; pending: where else, outside of what was
+    signed, something derived from the erased is still waiting to be deleted.
     """
 
     body: str
     signature: str
     public_key: str
+    ledger: Ledgered = Ledgered.NONE
     pending: tuple[str, ...] = ()
 
 

@@ -32,10 +32,18 @@ from lookalike.domain import (
     TrialMode,
 )
 from lookalike.enrolment import Enroller
-from lookalike.errors import FaceNotFound, InvalidInput, ModelNotAvailable, PermissionDenied, SampleNotFound
+from lookalike.errors import (
+    FaceNotFound,
+    InvalidInput,
+    ModelNotAvailable,
+    NotCalibrated,
+    PermissionDenied,
+    SampleNotFound,
+)
 from lookalike.live import Answering, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
+from lookalike.regions import Seen, places, windows
 from lookalike.register import UNSET
 from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
@@ -43,6 +51,8 @@ from lookalike.trials import Trials, timed
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
+
+DEFAULT_MAX_REGIONS = 300
 
 NEAR_DUPLICATE = 0.98
 """How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
@@ -62,6 +72,7 @@ class _Ask:
     largest_only: bool = False
     box: Box | None = None
     near_duplicates: bool = False
+    regions: bool = False
 
 
 class Gallery(Enroller):
@@ -76,11 +87,14 @@ class Gallery(Enroller):
         trials: Trials,
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
         probes: ProbeLog | None = None,
+        max_regions: int = DEFAULT_MAX_REGIONS,
     ) -> None:
+        """max_regions: parts of one picture that a search by regions looks at, at most."""
         super().__init__(records, audit, rosters, models)
         self._trials = trials
         self._probes = probes or ProbeLog(None)
         self._today = today
+        self._max_regions = max_regions
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         """Learn a collection's thresholds from its own non-matching pairs. Raises: NotCalibratable."""
@@ -144,14 +158,16 @@ class Gallery(Enroller):
         fpir: float | None = None,
         metadata: Mapping[str, str] | None = None,
         near_duplicates: bool = False,
+        regions: bool = False,
     ) -> Identification:
         """Search a picture, or what is in its box, in a collection of pictures; the one "face" is what was searched.
 
         threshold, fpir: as for `identify`. Without a calibration and without a threshold the nearest are given, and no
         rate is promised. near_duplicates: give only what is the same picture, encoded, resized or cropped differently.
+        regions: look for places with an enrolled thing and give these, most similar first, each as a "face".
         Raises: CollectionNotFound, WrongKind, NotCalibrated, InvalidInput.
         """
-        ask = _Ask(limit, threshold, fpir, metadata or {}, box=box, near_duplicates=near_duplicates)
+        ask = _Ask(limit, threshold, fpir, metadata or {}, box=box, near_duplicates=near_duplicates, regions=regions)
         return self._ask(caller, "search", collection, Kind.IMAGE, image, ask)
 
     def _ask(self, caller: Caller, action: str, collection: str, kind: Kind, image: bytes, ask: _Ask) -> Identification:
@@ -160,6 +176,10 @@ class Gallery(Enroller):
                 raise InvalidInput("limit: 1 to 100 are allowed")
             where = self._records.collection(collection)
             where.require(kind)
+            if ask.regions and (ask.box is not None or ask.near_duplicates):
+                raise InvalidInput(
+                    "regions: the whole picture is looked through, so box and near_duplicates are not allowed with it"
+                )
             if ask.near_duplicates:
                 found = self._duplicates(where, image, ask)
             elif kind is Kind.FACE:
@@ -171,6 +191,7 @@ class Gallery(Enroller):
                 threshold=round(found.threshold.similarity, 4),
                 matched=_joined(c.subject.key for face in found.faces for c in face.candidates),
                 generation=found.generation,
+                **({} if found.regions is None else {"regions": found.regions}),
             )
             return found
 
@@ -205,6 +226,8 @@ class Gallery(Enroller):
 
     def _search(self, live: Answering, image: bytes, ask: _Ask) -> Identification:
         """What one generation answers. Raises: FaceNotFound, InvalidInput."""
+        if ask.regions:
+            return self._search_regions(live, image, ask)
         where, roster = live.collection, live.roster
         faces = _looked_for(live, image, ask)
         selection = roster.labels_with(ask.metadata)
@@ -217,6 +240,32 @@ class Gallery(Enroller):
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
         identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
         return Identification(identified, bar, where.space.model, where.generation)
+
+    def _search_regions(self, live: Answering, image: bytes, ask: _Ask) -> Identification:
+        """Each place of a picture that shows something enrolled, most similar first.
+
+        Every part that is looked at may raise a false alarm, so the rate is the picture's: each part gets its share of
+        it, which bounds it by the union of all (Bonferroni). Raises: NotCalibrated, InvalidInput.
+        """
+        where, roster = live.collection, live.roster
+        if ask.threshold is None and ask.fpir is None and live.known is None:
+            raise NotCalibrated("regions: something decides what is there, so give a threshold, or calibrate first")
+        selection = roster.labels_with(ask.metadata)
+        size, allowed = (len(roster), None) if selection is None else (selection[1], selection[0])
+        picture = live.pictures.opened(image)
+        boxes = windows(*picture.size, self._max_regions)
+        bar = _decide(live, size, ask.threshold, ask.fpir, parts=len(boxes))
+        ranked = roster.rank(picture.embed(boxes), ask.limit, allowed)
+        seen = [Seen(box, tuple(near)) for box, near in zip(boxes, ranked, strict=True) if near]
+        found = places(seen, bar.similarity)
+        hits = [[r for r in place.ranked if r.similarity >= bar.similarity] for place in found]
+        answers = self._candidates(live, size, hits, parts=len(boxes))
+        identified = tuple(
+            IdentifiedFace(picture.face(place.box), candidates)
+            for place, candidates in zip(found, answers, strict=True)
+            if candidates
+        )
+        return Identification(identified, bar, where.space.model, where.generation, len(boxes))
 
     def _duplicates(self, where: Collection, image: bytes, ask: _Ask) -> Identification:
         """Of the samples nearest by their vectors those that are the same picture, each subject once, likest first."""
@@ -246,8 +295,10 @@ class Gallery(Enroller):
             (IdentifiedFace(probe.face, candidates),), bar, live.collection.space.model, live.collection.generation
         )
 
-    def _candidates(self, live: Answering, size: int, hits: list[list[Ranked]]) -> list[tuple[Candidate, ...]]:
-        """Open the matched records, and no others."""
+    def _candidates(
+        self, live: Answering, size: int, hits: list[list[Ranked]], parts: int = 1
+    ) -> list[tuple[Candidate, ...]]:
+        """Open the matched records, and no others. parts: of the picture that were searched."""
         collection, known = live.collection, live.known
         matched = [r for row in hits for r in row]
         if not matched:
@@ -258,7 +309,10 @@ class Gallery(Enroller):
         return [
             tuple(
                 Candidate(
-                    subject, samples[r.number], r.similarity, None if known is None else known.fpir(r.similarity, size)
+                    subject,
+                    samples[r.number],
+                    r.similarity,
+                    None if known is None else min(parts * known.fpir(r.similarity, size), 1.0),
                 )
                 for r in row
                 if (subject := subjects.get(r.subject_key)) is not None
@@ -357,14 +411,23 @@ def _explicit(threshold: float | None, size: int) -> Threshold | None:
     return None if threshold is None else Threshold(inputs.similarity(threshold), "explicit", None, size)
 
 
-def _decide(live: Answering, size: int, threshold: float | None, fpir: float | None) -> Threshold:
-    """What decides: what was asked for, or the collection's own. Raises: NotCalibrated where a rate was asked for."""
+def _decide(live: Answering, size: int, threshold: float | None, fpir: float | None, parts: int = 1) -> Threshold:
+    """What decides: what was asked for, or the collection's own. Raises: NotCalibrated where a rate was asked for.
+
+    parts: of one picture that are searched and share its rate.
+    """
     given = _explicit(threshold, size)
     if given is not None:
         return given
     if fpir is None and live.known is None:
         return uncalibrated(size)
-    return live.calibration.threshold(inputs.rate(live.collection.target_fpir if fpir is None else fpir, "fpir"), size)
+    rate = inputs.rate(live.collection.target_fpir if fpir is None else fpir, "fpir")
+    found = live.calibration.threshold(rate / parts, size)
+    if parts == 1 or found.interval is None:
+        return found
+    return replace(
+        found, target=rate, interval=(min(parts * found.interval[0], 1.0), min(parts * found.interval[1], 1.0))
+    )
 
 
 def _for_fmr(calibration: Calibration, fmr: float | None) -> Threshold:
@@ -377,9 +440,9 @@ def _is_the_caller_s_fault(error: Exception) -> bool:
 
 
 def _first(kept: list[Identification], found: Identification) -> str | None:
-    """The key of the largest face's first candidate; `kept` takes the answer."""
+    """The key of the first face's first candidate; `kept` takes the answer."""
     kept.append(found)
-    candidates = found.faces[0].candidates
+    candidates = found.faces[0].candidates if found.faces else ()
     return candidates[0].subject.key if candidates else None
 
 

@@ -7,8 +7,7 @@ or has too much ends right, whoever wrote to it last.
 
 from __future__ import annotations
 
-from collections.abc import Collection as Labelled
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -44,11 +43,11 @@ class RosterRows(Protocol):
         ...
 
     def remove(self, labels: Sequence[int]) -> None: ...
-    def settle(self, owned: Labelled[int]) -> None:
-        """Have the index hold just these labels, as far as it is in doubt. Raises: IndexUnavailable."""
+    def settle(self, owned: Callable[[], Labels]) -> None:
+        """Have the index hold just the labels in `owned`, as far as it is in doubt. Raises: IndexUnavailable."""
         ...
 
-    def kept(self, owned: Labelled[int]) -> tuple[Labels, Floats]:
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
         """What a snapshot holds: labels, ascending, and vectors."""
         ...
 
@@ -84,10 +83,10 @@ class _InProcess:
     def remove(self, labels: Sequence[int]) -> None:
         self._index.remove(labels)
 
-    def settle(self, owned: Labelled[int]) -> None:
+    def settle(self, owned: Callable[[], Labels]) -> None:
         pass
 
-    def kept(self, owned: Labelled[int]) -> tuple[Labels, Floats]:
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
         return self._index.dump()
 
     def tidy(self) -> None:
@@ -143,31 +142,32 @@ class _InServer:
     def remove(self, labels: Sequence[int]) -> None:
         self._index.drop(labels)
 
-    def settle(self, owned: Labelled[int]) -> None:
+    def settle(self, owned: Callable[[], Labels]) -> None:
         """The first time, also drop what it held that no record explains.
 
         A row is in the server only after its sample was committed. `_held` is older than the changes that `owned` was
         brought up to, so what it has beyond them was erased.
         """
         if self._held is not None:
-            orphans = self._held[~np.isin(self._held, np.fromiter(owned, dtype=np.int64, count=len(owned)))]
+            there = owned()
+            orphans = self._held[~np.isin(self._held, there)]
             if len(orphans):
                 self._index.drop(orphans.tolist())
             self._index.settle()
-            self._require_all(owned)
+            self._require_all(there)
             self._held = None
         self._index.settle()
 
-    def _require_all(self, owned: Labelled[int]) -> None:
+    def _require_all(self, owned: Labels) -> None:
         """Discard an index that lacks rows of samples that are on record, which no put can bring back."""
         if len(self._index) >= len(owned):
             return
-        lacking = np.setdiff1d(np.fromiter(owned, dtype=np.int64, count=len(owned)), self._index.labels())
+        lacking = np.setdiff1d(owned, self._index.labels())
         if len(lacking) and self._records.samples_numbered(self._collection, lacking[:BATCH].tolist()):
             self._index.discard("it lacks rows")
 
-    def kept(self, owned: Labelled[int]) -> tuple[Labels, Floats]:
-        labels = np.array(sorted(owned), dtype=np.int64)
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
+        labels = owned()
         return labels, np.empty((len(labels), 0), dtype=np.float32)
 
     def tidy(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +16,15 @@ from api.commands.session import open_client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from api.client_shapes import IdentificationJson
+    from api.client_shapes import BoxJson, IdentificationJson
 
 Region = tuple[float, float, float, float]
+
+
+class Regions(enum.StrEnum):
+    """How places in a picture are looked for."""
+
+    AUTO = "auto"
 
 
 def search(
@@ -30,6 +37,9 @@ def search(
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="Only the same picture, encoded, resized or cropped differently.")
     ] = False,
+    regions: Annotated[
+        Regions | None, typer.Option(help="auto: look for places that show something enrolled, and search each.")
+    ] = None,
     fpir: Annotated[float | None, typer.Option(help="Share of unknown things that may be taken for one.")] = None,
     threshold: ThresholdOption = None,
     limit: Annotated[int, typer.Option(help="Candidates a picture.")] = 5,
@@ -50,6 +60,7 @@ def search(
                 threshold=threshold,
                 fpir=fpir,
                 near_duplicates=duplicates,
+                regions=None if regions is None else regions.value,
             )
 
         for image in images:
@@ -93,20 +104,26 @@ def _print(items: Sequence[dict[str, object]]) -> None:
     answered = [cast("IdentificationJson", item) for item in items if "error" not in item]
     rows: list[tuple[object, ...]] = []
     for item, answer in zip((item for item in items if "error" not in item), answered, strict=True):
-        found = answer["faces"][0]["candidates"]
+        found = [(face, candidate) for face in answer["faces"] for candidate in face["candidates"]]
         if not found:
-            rows.append((item["image"], "nothing like it", None, None))
-        for candidate in found:
+            rows.append((item["image"], "nothing like it", None, None, None))
+        for face, candidate in found:
             rate, likeness = candidate["fpir"], candidate.get("likeness")
             score = candidate["similarity"] if likeness is None else likeness
-            rows.append((item["image"], candidate["subject"], score, None if rate is None else f"{rate:.2g}"))
+            place = _corner_and_size(face["box"])
+            rows.append((item["image"], candidate["subject"], score, None if rate is None else f"{rate:.2g}", place))
     duplicates = bool(answered) and answered[0]["threshold"]["source"] == "near_duplicates"
-    print_table(("image", "subject", "likeness" if duplicates else "similarity", "fpir"), rows)
+    print_table(("image", "subject", "likeness" if duplicates else "similarity", "fpir", "box"), rows)
     for item in items:
         if "annotated" in item:
             print(f"annotated {item['annotated']}")
     if answered:
         print(_explained(answered[0]))
+
+
+def _corner_and_size(box: BoxJson) -> str:
+    """As --box takes it."""
+    return ",".join(f"{box[side]:.0f}" for side in ("x", "y", "width", "height"))
 
 
 def _explained(answer: IdentificationJson) -> str:
@@ -117,4 +134,6 @@ def _explained(answer: IdentificationJson) -> str:
         return f"the nearest of {among}, whatever they are: it is not calibrated, and no threshold was given"
     if bar["source"] == "near_duplicates":
         return f"near duplicates in {among}"
+    if (regions := answer.get("regions")) is not None:
+        among += f", in {regions} parts of a picture"
     return f"threshold {bar['similarity']:.3f} ({bar['source']}) for {among}"

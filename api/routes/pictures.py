@@ -89,6 +89,9 @@ async def search(
     near_duplicates: Annotated[
         bool, Query(description="Only the same picture, encoded or cropped differently")
     ] = False,
+    regions: Annotated[
+        Literal["auto"] | None, Query(description="Look for places with something enrolled; each is a face")
+    ] = None,
 ) -> Response:
     """What is in the picture, in a collection of `kind: image`: the one "face" is what was searched."""
     _check(threshold, fpir, "fpir")
@@ -107,6 +110,7 @@ async def search(
                 fpir=fpir,
                 metadata=metadata,
                 near_duplicates=near_duplicates,
+                regions=regions is not None,
             ),
             caller.request_id,
         ),

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import cv2
 import httpx
+import numpy as np
 import pytest
 
 from api.app import create_app
 from api.client import Client, ClientError
 from api.in_process import InProcessTransport
 from api.wiring import open_services
-from lookalike.domain import Grant
+from lookalike.domain import Box, Grant
 from lookalike.errors import BadModel
+from lookalike.regions import overlap, windows
 from lookalike.settings import Settings
 from tests.api.conftest import ADMIN, Real
 from tests.embedder.pictures import encoded, scene
@@ -123,6 +125,35 @@ def test_near_duplicates_are_the_same_picture_alone(shop):
     assert subjects(search(client, path, scene(9), "?near_duplicates=true")) == []
     refused = search(client, path, copy, "?near_duplicates=true&threshold=0.5")
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+
+
+def test_places_on_a_shelf_are_found_and_boxed(shop):
+    client, path = shop
+    shelf = np.full((260, 960, 3), 128, np.uint8)
+    # This simple model knows a thing only where its pixels are, so each stands just where a window will be.
+    left, *_, right = [box for box in windows(960, 260, 300) if 150 < box.width < 200]
+    for thing, box in ((2, left), (3, right)):
+        square = cv2.resize(scene(thing)[:, 40:280], (round(box.width), round(box.width)))
+        enrol(client, path, f"t{thing}", square)
+        x, y, side = round(box.x), round(box.y), len(square)
+        part = shelf[y : y + side, x : x + side]
+        part[:] = brighter(square)[: len(part), : part.shape[1]]
+    answer = search(client, path, shelf, "?regions=auto&threshold=0.4&limit=1").json()
+    places = {face["candidates"][0]["subject"]: face["box"] for face in answer["faces"]}
+    assert set(places) == {"t2", "t3"} and 16 < answer["regions"] <= 300
+    for thing, box in (("t2", left), ("t3", right)):
+        assert overlap(Box(**places[thing]), box) > 0.5
+
+
+def test_regions_say_what_they_need(shop):
+    client, path = shop
+    undecided = search(client, path, scene(2), "?regions=auto")
+    assert (undecided.status_code, undecided.json()["code"]) == (409, "not_calibrated")
+    for query, fields in (("&near_duplicates=true", {}), ("", {"box": '{"x": 0, "y": 0, "width": 90, "height": 90}'})):
+        refused = search(client, path, scene(2), f"?regions=auto&threshold=0.5{query}", **fields)
+        assert refused.status_code == 422 and refused.json()["detail"].startswith("regions: ")
+    assert search(client, path, scene(2), "?regions=all").status_code == 422
+    assert client.get("/v1/limits").json()["max_regions"] == 300
 
 
 def test_the_kind_of_a_collection_decides_the_call(shop):

@@ -207,6 +207,18 @@ def test_collections_are_changed_listed_and_deleted_with_a_receipt(gallery):
     assert client.post(f"{path}/identify", files={"image": b"x"}).json()["code"] == "collection_not_found"
 
 
+def test_a_collection_shows_how_its_index_answers(gallery, people):
+    client, path = gallery
+    enrol(gallery, "someone", next(iter(people.values()))[0])
+    state = client.get(path).json()["index_state"]
+
+    assert (state["structure"], state["rows"], state["dimension"], state["removed"]) == ("exact", 1, 128, 0)
+    assert state["memory_bytes"] >= 512
+    assert state["why"].startswith("in memory, by faiss: ")
+    assert state["next_change"] == "codes from 4,096 rows"
+    assert "index_state" not in client.get("/v1/collections").json()["items"][0]
+
+
 def test_subjects_are_paged_with_an_opaque_cursor(gallery):
     client, path = gallery
     for i in range(5):

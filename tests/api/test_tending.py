@@ -26,9 +26,6 @@ class Rosters:
     def tend(self) -> None:
         self.tended += 1
 
-    def sweep(self) -> None:
-        pass
-
 
 class Gallery:
     def overdue(self, subjects: int) -> list[Collection]:

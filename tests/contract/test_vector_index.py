@@ -8,6 +8,7 @@ import pytest
 from index.exact import ExactIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.errors import InvalidInput, SpaceMismatch
+from lookalike.ports import SharedIndex
 
 
 def labels_of(neighbours):
@@ -248,3 +249,20 @@ def test_rows_added_from_several_threads_are_all_there(make_index, space, unit, 
 
     assert index.dump()[0].tolist() == sorted(worker * 1000 + i for worker in range(4) for i in range(each))
     assert np.array_equal(index.vectors([3000 + each - 1]), unit(1, seed=3000 + each - 1).vectors)
+
+
+def test_it_describes_itself(make_index, space, unit):
+    index = make_index(space)
+    index.add(np.arange(90), unit(90))
+    index.remove([1, 2, 3])
+
+    state = index.describe()
+
+    assert state.structure in ("exact", "codes")
+    assert (state.rows, state.dimension) == (87, space.dimension)
+    assert state.removed <= 3
+    assert state.parts >= 1
+    in_server = isinstance(index, SharedIndex)
+    assert state.memory_bytes >= (0 if in_server else 87 * space.dimension * 4)
+    assert len(state.why) > 20
+    assert len(state.next_change) > 20

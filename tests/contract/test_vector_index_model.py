@@ -10,12 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from index import faiss_index, faiss_segment
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.ports import VectorIndex
 from tests import elastic
+from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 6, "none")
 LABELS = st.lists(st.integers(0, 40), min_size=1, max_size=12)
@@ -69,13 +69,10 @@ class FollowsTheReference(RuleBasedStateMachine):
 
 class FaissFollowsTheReference(FollowsTheReference):
     def make(self) -> VectorIndex:
-        patch = self.kept.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(faiss_segment, "CODES_FROM", 4)
-        patch.setattr(faiss_segment, "LOOKS", (1, 2))
-        patch.setattr(faiss_segment, "LOOK_SHARE", 1)
-        patch.setattr(faiss_index, "SMALLEST_TAIL", 5)
-        patch.setattr(faiss_index, "SELECTIVE_SHARE", 1000)
-        return FaissIndex(SPACE)
+        shrink_faiss(self.kept.enter_context(pytest.MonkeyPatch.context()))
+        index = FaissIndex(SPACE)
+        self.kept.callback(index.settle)
+        return index
 
 
 class ElasticFollowsTheReference(FollowsTheReference):

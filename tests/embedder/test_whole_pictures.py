@@ -77,6 +77,25 @@ def test_what_of_a_box_lies_beyond_the_picture_is_ignored(pictures: ImageEmbedde
     assert found.face.box == Box(0, 200, 51, 40)
 
 
+def test_parts_of_an_opened_picture_are_embedded_as_they_are_one_by_one(pictures: ImageEmbedder) -> None:
+    data = encoded(scene(2, 900, 700), "PNG")
+    boxes = [Box(10.0 * n, 5.0 * n, 150.0, 120.0) for n in range(40)]
+    opened = pictures.opened(data)
+    assert opened.size == (900, 700)
+    alone = np.stack([pictures.encode_part(data, box).vector for box in boxes])
+    assert np.allclose(opened.embed(boxes).vectors, alone, atol=1e-5)
+
+
+def test_a_large_picture_s_parts_are_cut_from_a_smaller_copy_and_boxed_in_the_large_one(
+    pictures: ImageEmbedder,
+) -> None:
+    data, box = encoded(scene(2, 3200, 2400), "PNG"), Box(400.3, 300.0, 1500.0, 1200.0)
+    opened = pictures.opened(data)
+    (vector,) = opened.embed([box]).vectors
+    assert vector @ pictures.encode_part(data, box).vector > 0.99
+    assert opened.face(box).box == Box(400, 300, 1501, 1200)
+
+
 @pytest.mark.parametrize(
     ("box", "error"),
     [

@@ -104,10 +104,32 @@ class ScriptedPictures(ScriptedEncoder):
         script = json.loads(image)
         return self.encode(json.dumps({**script, "who": script["who"][int(box.x) :]}).encode())[0]
 
+    def opened(self, image):
+        return ScriptedOpenPicture(self, json.loads(image))
+
     def likeness(self, image, crops, box=None):
         script = json.loads(image)
         thing = script["who"][0 if box is None else int(box.x)]
         return [1.0 if json.loads(crop) == [thing, script["shot"]] else 0.5 for crop in crops]
+
+
+class ScriptedOpenPicture:
+    """The port OpenPicture: things stand side by side in squares of 100 pixels; any other part shows a muddle."""
+
+    def __init__(self, encoder, script):
+        self._encoder, self._script = encoder, script
+        self.size = (100.0 * len(script["who"]), 100.0)
+
+    def embed(self, boxes):
+        return Embeddings(self._encoder.space, np.stack([self._vector(box) for box in boxes]))
+
+    def face(self, box):
+        return Face(box, (), 1.0, Quality(1.0))
+
+    def _vector(self, box):
+        place, off = divmod(box.x + box.width / 2, 100.0)
+        who = self._script["who"][int(place)] if 60 < box.width <= 100 and abs(off - 50) < 20 else 10_000 + int(box.x)
+        return self._encoder.encode(json.dumps({**self._script, "who": [who]}).encode())[0].vector
 
 
 class ScriptedModels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.domain import Box, Embeddings, Keep, Kind
+from lookalike.domain import Box, Embeddings, Keep, Kind, TrialMode
 from lookalike.errors import (
     AllRejected,
     InvalidInput,
@@ -216,3 +216,47 @@ def test_the_nearest_samples_are_several_of_a_subject(house, admin, shop):
     near = roster.nearest(Embeddings(roster.collection.space, np.asarray(vectors[:1])), 2)
     assert len({ranked.subject_key for ranked in near}) == 1
     assert len({ranked.number for ranked in near}) == 2
+
+
+def test_each_place_with_something_enrolled_is_given_and_nothing_else(gallery, admin, shop, shoot):
+    answer = gallery.search(admin, shop, shoot(4, 77, 9, shot=7), regions=True, threshold=0.6)
+    assert {face.candidates[0].subject.id: round(face.face.box.x / 100) for face in answer.faces} == {"t4": 0, "t9": 2}
+    scores = [face.candidates[0].similarity for face in answer.faces]
+    assert scores == sorted(scores, reverse=True) and 16 < answer.regions <= 300
+    assert gallery.search(admin, shop, shoot(77, 78, shot=7), regions=True, threshold=0.6).faces == ()
+
+
+def test_regions_need_something_that_decides(gallery, admin, shop, shoot):
+    with pytest.raises(NotCalibrated, match="give a threshold, or calibrate"):
+        gallery.search(admin, shop, shoot(4, 9), regions=True)
+    gallery.calibrate(admin, shop)
+    answer = gallery.search(admin, shop, shoot(4, 9, shot=7), regions=True)
+    assert {found.candidates[0].subject.id for found in answer.faces} == {"t4", "t9"}
+
+
+def test_regions_are_of_the_whole_picture_and_of_collections_of_pictures(gallery, admin, shop, shoot):
+    for other in ({"box": Box(0, 0, 50, 50)}, {"near_duplicates": True}):
+        with pytest.raises(InvalidInput, match="regions"):
+            gallery.search(admin, shop, shoot(4), regions=True, threshold=0.6, **other)
+
+
+def test_regions_choose_by_metadata_too(gallery, admin, shop, shoot):
+    gallery.put_subject(admin, shop, "t9", metadata={"aisle": "north"})
+    answer = gallery.search(admin, shop, shoot(4, 9, shot=7), regions=True, threshold=0.6, metadata={"aisle": "north"})
+    assert {face.candidates[0].subject.id for face in answer.faces} == {"t9"}
+
+
+def test_how_many_parts_were_looked_at_is_on_record(house, admin, shop, shoot):
+    answer = house.gallery.search(admin, shop, shoot(4, 9), regions=True, threshold=0.6)
+    entry = house.audit.page(0, 10_000)[-1]
+    assert (entry.action, entry.details["regions"], entry.details["faces"]) == ("search", answer.regions, 2)
+
+
+def test_a_trial_takes_a_search_that_finds_no_place(house, admin, shop, shoot):
+    house.gallery.calibrate(admin, shop)
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models, standby_s=3600)
+    indexer.begin(admin, shop, model="turned-things")
+    indexer.run(admin, shop, lambda done, total: None, hold=True)
+    indexer.try_out(admin, shop, TrialMode.CANARY, 1.0)
+    answer = house.gallery.search(admin, shop, shoot(77), regions=True)
+    assert answer.faces == () and answer.model == "turned-things"
