@@ -10,6 +10,7 @@ import pytest
 
 from index import elastic_index
 from index.elastic_mapping import VECTORS
+from index.elastic_servers import ElasticServers
 from index.exact import ExactIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.errors import IndexUnavailable
@@ -190,3 +191,23 @@ def test_discarding_deletes_the_index(index):
     assert index.lost
     with elastic.client() as client:
         assert not client.indices.exists(index=index.name)
+
+
+def test_an_api_key_that_may_do_what_the_document_says_suffices(tmp_path):
+    privileges = {"cluster": ["monitor"], "indices": [{"names": ["lookalike-*"], "privileges": ["all"]}]}
+    with elastic.client() as client:
+        made = client.security.create_api_key(name="lookalike", role_descriptors={"lookalike": privileges})
+    (tmp_path / "es.key").write_text(made["encoded"])
+    url = elastic.url().replace("admin@", "")
+    chosen = elastic.options(password_file=None, api_key_file=tmp_path / "es.key")
+    servers = ElasticServers([url], chosen)
+    index = servers.open(url, SPACE, secrets.token_hex(16), "0")
+    index.put(np.arange(3), unit(3))
+    index.drop([1])
+    assert servers.greet() and len(index.search(unit(1), 3)[0]) == 2
+    servers.check()
+    index.describe()
+    index._dropped_at = index._tidied_at = -1e6
+    index.tidy()
+    assert servers.keep_only(set) == 1
+    servers.close()
