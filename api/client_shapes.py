@@ -223,11 +223,15 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none"."""
+    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none".
+
+    pending: what waits for an index server that is down.
+    """
 
     body: str | dict[str, object]
     signature: str
     public_key: str
+    pending: NotRequired[list[str]]
     ledger: NotRequired[str]
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 
 from api.logs import log_failure
-from lookalike.errors import LookalikeError
+from lookalike.errors import IndexUnavailable, LookalikeError
 from lookalike.roster import SNAPSHOT_FROM, Rosters
 
 FOLLOW_EVERY_S = 0.25
 SNAPSHOT_EVERY_S = 30.0
+CHECK_EVERY_S = 1.0
 TEND_EVERY_S = 2.0
 
 
@@ -25,6 +26,7 @@ class Follower:
         self._rosters = rosters
         self._tend = tend
         self._stop = threading.Event()
+        self._checked_at = 0.0
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
@@ -38,8 +40,10 @@ class Follower:
         saved_at = tended_at = time.monotonic()
         while not self._stop.wait(FOLLOW_EVERY_S):
             try:
-                self._rosters.catch_up()
+                self._follow()
                 self._rosters.trouble = None
+            except IndexUnavailable as error:
+                self._rosters.trouble = f"{error.code}: {error}"
             except LookalikeError as error:
                 self._rosters.trouble = f"changes cannot be followed: {error.code}"
             except Exception as error:  # the thread must outlive whatever it meets
@@ -52,9 +56,18 @@ class Follower:
                 self._save(at_least=SNAPSHOT_FROM)
                 saved_at = time.monotonic()
 
+    def _follow(self) -> None:
+        """Catch up at once, even while the index is in trouble; ask now and then whether it is."""
+        self._rosters.catch_up()
+        if time.monotonic() - self._checked_at >= CHECK_EVERY_S or self._rosters.trouble is not None:
+            self._rosters.check()
+            self._checked_at = time.monotonic()
+
     def _tend_to_galleries(self) -> None:
         try:
             self._tend()
+        except IndexUnavailable:  # readiness says so
+            pass
         except Exception as error:  # it is tried again, and the thread must outlive it
             log_failure("tend", error, "-")
 

@@ -172,16 +172,24 @@ class ReceiptOut(BaseModel):
     """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
 
     ledger: whether it stands in the ledger outside the data folder: "written", "pending", or "none" without one.
+    pending: what is derived from the erased and could not be deleted yet; it is, as soon as it can be.
     """
 
     body: str
     signature: str
     public_key: str
     ledger: domain.Ledgered = domain.Ledgered.NONE
+    pending: list[str] = []
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> ReceiptOut:
-        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key, ledger=receipt.ledger)
+        return cls(
+            body=receipt.body,
+            signature=receipt.signature,
+            public_key=receipt.public_key,
+            ledger=receipt.ledger,
+            pending=list(receipt.pending),
+        )
 
 
 # ------------------------------------------------------------------------------------------------- faces

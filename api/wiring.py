@@ -20,11 +20,11 @@ from api.jobs import JobRunner
 from api.models import InstalledModels
 from api.record_store import open_rows
 from api.tending import Tending
-from index.backends import index_factory, known_index
+from index.backends import ELASTIC, Backends, index_factory
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
-from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
 from lookalike.ports import Records, Rows
@@ -101,9 +101,11 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         ledger.require_current()
         records = SealedRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
-        rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
+        backends = open_backends(settings, keyring.deployment)
+        stack.callback(backends.close)
+        rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), backends, backends.servers)
         if live:
-            rosters.load_all()
+            _load(rosters)
         probe_days = SealedProbeDays(rows, keyring, audit)
         probes = ProbeLog(probe_days if settings.drift_days else None)
         drift = DriftWatch(records, audit, models, probe_days, probes, settings.drift_days)
@@ -125,7 +127,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             rosters,
             models,
             standby_s=3600.0 * settings.standby_hours,
-            known_index=_offered_index,
+            known_index=lambda url: _offered_index(backends, url),
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
@@ -136,7 +138,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            tending = Tending(records, rosters, calibrator, jobs, ledger.catch_up, lambda: imports.sweep(jobs))
+            tending = Tending(
+                records, rosters, calibrator, jobs, ledger.catch_up, lambda: _sweep(imports, jobs, rosters)
+            )
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()
             if settings.drift_days:
@@ -187,10 +191,45 @@ def prepare_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _offered_index(url: str) -> str:
+def open_backends(settings: Settings, deployment: str) -> Backends:
+    """What makes indexes, speaking to no cluster yet. deployment: random hex. Raises: BadSettings."""
+    if not any(url.startswith(ELASTIC) for url in (settings.index, *settings.indexes)):
+        return index_factory(settings.index, settings.indexes)
+    from index.elastic_cluster import ElasticOptions
+
+    options = ElasticOptions(
+        deployment=deployment,
+        ca=settings.elasticsearch_ca,
+        password_file=settings.elasticsearch_password_file,
+        api_key_file=settings.elasticsearch_api_key_file,
+        shards=settings.elasticsearch_shards,
+        replicas=settings.elasticsearch_replicas,
+        vectors=settings.elasticsearch_vectors,
+        candidates=settings.elasticsearch_candidates,
+        timeout_s=settings.elasticsearch_timeout_s,
+        attested=settings.volume_encrypted == "attested",
+    )
+    return index_factory(settings.index, settings.indexes, options)
+
+
+def _load(rosters: Rosters) -> None:
+    """Make every collection live; where an index server is down, the follower goes on trying."""
+    try:
+        rosters.load_all()
+    except IndexUnavailable as error:
+        rosters.trouble = f"{error.code}: {error}"
+
+
+def _sweep(imports: Imports, jobs: JobRunner, rosters: Rosters) -> None:
+    """Delete what ended jobs left behind, and what index servers have of collections that are no more."""
+    imports.sweep(jobs)
+    rosters.sweep()
+
+
+def _offered_index(backends: Backends, url: str) -> str:
     """An index URL that a caller names. Raises: InvalidInput, where in the settings it would be BadSettings."""
     try:
-        return known_index(url)
+        return backends.known(url)
     except BadSettings as error:
         raise InvalidInput(str(error).replace("LOOKALIKE_INDEX", "index")) from error
 

@@ -410,13 +410,15 @@ class Ledgered(enum.StrEnum):
 class Receipt:
     """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex.
 
-    ledger: whether the erasure stands in the ledger outside the data folder.
+    ledger: whether the erasure stands in the ledger outside the data folder; pending: where else, outside of what was
+    signed, something derived from the erased is still waiting to be deleted.
     """
 
     body: str
     signature: str
     public_key: str
     ledger: Ledgered = Ledgered.NONE
+    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,15 @@ from lookalike.domain import (
     Space,
     Subject,
 )
-from lookalike.errors import AllRejected, Conflict, FaceNotFound, GenerationChanged, InvalidInput, LookalikeError
+from lookalike.errors import (
+    AllRejected,
+    Conflict,
+    FaceNotFound,
+    GenerationChanged,
+    IndexUnavailable,
+    InvalidInput,
+    LookalikeError,
+)
 from lookalike.live import Answering, Live
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.register import Register
@@ -59,11 +67,12 @@ class Enroller(Register):
         All that pass are committed together, or none.
 
         idempotency_key: makes a retry find the samples that it enrolled.
-        Raises: AllRejected, CollectionNotFound, InvalidInput.
+        Raises: AllRejected, CollectionNotFound, InvalidInput; IndexUnavailable, with nothing stored unless it says so.
         """
         with self._on_record(caller, "sample.enrol", Permission.ENROL, collection, id) as record:
             domain.subject_id(id)
             live = self._live.of(self._records.collection(collection))
+            live.roster.settle()  # an index that cannot take what is enrolled refuses before anything is stored
             encoded: list[tuple[Picture, EncodedFace, tuple[domain.Box, ...]]] = []
             rejected: list[Rejected] = []
             for picture in pictures:
@@ -79,6 +88,7 @@ class Enroller(Register):
             faces = [(picture, face) for picture, face, _ in encoded]
             subject, samples = self._commit(live.collection, id, faces, idempotency_key, record.commit())
             self._rosters.catch_up()
+            _require_found(live)
             enrolled = tuple(
                 EnrolledSample(sample, picture.filename, conflict, others)
                 for sample, (picture, _, others), conflict in zip(samples, encoded, conflicts, strict=True)
@@ -154,6 +164,17 @@ class Enroller(Register):
             return self._records.subject(collection, id).key
         except LookalikeError:
             return None
+
+
+def _require_found(live: Answering) -> None:
+    """Raises: IndexUnavailable if what was committed cannot be searched yet."""
+    try:
+        live.roster.settle()
+    except IndexUnavailable as error:
+        raise IndexUnavailable(
+            f"{error}; the samples are stored and will be found once the index is back: do not enrol them again, or do "
+            "so with the same Idempotency-Key"
+        ) from error
 
 
 def _enrollable(encoder: FaceEncoder, picture: Picture) -> tuple[EncodedFace, tuple[domain.Box, ...]]:

@@ -103,6 +103,12 @@ class Owners:
         position = base.position(label)
         return base.key(position) if position is not None and base.there[position] else None
 
+    def all_labels(self) -> Labels:
+        """Every label that has an owner, ascending."""
+        base = self._base
+        fresh = np.fromiter(list(self._fresh), dtype=np.int64)
+        return np.union1d(base.labels[base.there], fresh)
+
     def labels_of(self, key: str) -> tuple[int, ...]:
         """The labels of a subject, ascending."""
         changed = self._changed.get(key)

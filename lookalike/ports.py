@@ -211,6 +211,80 @@ class VectorIndex(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedIndex(VectorIndex, Protocol):
+    """An index in a server that several processes write to, and that keeps its rows when they end.
+
+    A label's life is put once, dropped once, and whichever process says so late changes nothing: a put never undoes a
+    drop. What the server could not be told is owed: `put` and `drop` take note of it and raise nothing.
+    """
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server no longer has this index, so that it must be opened and reconciled anew."""
+        ...
+
+    def put(self, labels: Labels, vectors: Embeddings) -> None:
+        """Add rows, whose labels were never dropped, and tell the server if it can be told now. Raises: as `add`."""
+        ...
+
+    def fill(self, labels: Labels, vectors: Embeddings) -> None:
+        """Add many rows, found after the next `settle`. Raises: as `add`, and IndexUnavailable."""
+        ...
+
+    def drop(self, labels: Iterable[int]) -> None:
+        """Forget these labels for good, and tell the server if it can be told now."""
+        ...
+
+    def mark(self, seq: int) -> None:
+        """Have the next write say that it is of this change of the records or before."""
+        ...
+
+    def marked(self) -> int:
+        """The latest change that a write was of, by any process; 0 where none was. Raises: IndexUnavailable."""
+        ...
+
+    def discard(self, why: str) -> None:
+        """Delete the index from the server and be lost. Raises: IndexUnavailable, always."""
+        ...
+
+    def settle(self) -> None:
+        """Tell the server what is owed. Raises: IndexUnavailable while it cannot be told, or did not answer lately."""
+        ...
+
+    def labels(self) -> Labels:
+        """All live labels, ascending. Raises: IndexUnavailable."""
+        ...
+
+    def tidy(self) -> None:
+        """Have the server take what was dropped off its disks, if that has not been asked for lately."""
+        ...
+
+
+class IndexServers(Protocol):
+    """The servers that the shared indexes of this deployment are in."""
+
+    def check(self) -> None:
+        """Raises: IndexUnavailable unless every server answers for all that it has of this deployment."""
+        ...
+
+    def forget(self, collection_id: str) -> None:
+        """Delete a collection's indexes, of all its generations. Raises: IndexUnavailable."""
+        ...
+
+    def drop(self, collection_id: str, labels: Sequence[int], loaded: Sequence[str]) -> None:
+        """Drop labels from all generations of a collection but those in `loaded`. Raises: IndexUnavailable."""
+        ...
+
+    def keep_only(self, wanted: Callable[[], set[tuple[str, str]]]) -> int:
+        """Delete the indexes of all generations but these, (collection id, generation). Returns how many.
+
+        wanted: asked after the servers were, so that one that begins meanwhile is not taken for an orphan.
+        Raises: IndexUnavailable.
+        """
+        ...
+
+
 # ------------------------------------------------------------------------------- records: ciphertext below
 
 

@@ -32,6 +32,10 @@ UNSET: Final = object()
 """Says that a field is to be left as it is, where None has a meaning of its own."""
 
 
+INDEX: Final = "index"
+"""In a receipt's `pending`: vectors of the erased are still in the index server. They match nobody any more."""
+
+
 class Register:
     """Collections and subjects: create, read, change, erase. Thread-safe; it sees no pictures."""
 
@@ -123,9 +127,10 @@ class Register:
     def delete_collection(self, caller: Caller, name: str) -> Receipt:
         """Destroys the collection's key and everything under it. Raises: CollectionNotFound."""
         with self._on_record(caller, "collection.delete", Permission.DELETE_COLLECTIONS, name) as record:
-            receipt = self._records.delete_collection(self._records.collection(name), record.commit())
+            where = self._records.collection(name)
+            receipt = self._records.delete_collection(where, record.commit())
             self._rosters.catch_up()
-            return receipt
+            return self._told_pending(where, receipt)
 
     def _info(self, collection: Collection) -> CollectionInfo:
         subjects, samples = self._records.count(collection)
@@ -182,9 +187,14 @@ class Register:
     def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
         """Destroy a subject's key and all that it opens. Raises: CollectionNotFound, SubjectNotFound."""
         with self._on_record(caller, "subject.erase", Permission.ERASE, collection, id) as record:
-            receipt = self._records.erase_subject(self._records.collection(collection), id, record.commit())
+            where = self._records.collection(collection)
+            receipt = self._records.erase_subject(where, id, record.commit())
             self._rosters.catch_up()
-            return receipt
+            return self._told_pending(where, receipt)
+
+    def _told_pending(self, where: Collection, receipt: Receipt) -> Receipt:
+        """The receipt, with the index as pending where a server that has it cannot be told of the erasure now."""
+        return replace(receipt, pending=(INDEX,)) if self._rosters.owes(where) else receipt
 
     def delete_sample(self, caller: Caller, collection: str, id: str, sample_id: str) -> None:
         """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""

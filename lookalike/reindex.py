@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from lookalike.domain import (
     Permission,
     TrialMode,
 )
-from lookalike.errors import Conflict, InvalidInput, NoSuchGeneration, NotCalibratable
+from lookalike.errors import Conflict, IndexUnavailable, InvalidInput, NoSuchGeneration, NotCalibratable
 from lookalike.fusion import fuse
 from lookalike.live import Live, base_calibration
 from lookalike.on_record import Operation, on_record
@@ -198,6 +198,8 @@ class Reindexer:
         record.details["generation"] = generation.id
         left = self._records.change_collection(where, lambda c: generations.without(c, generation.id), record.commit())
         self._rosters.catch_up()
+        with suppress(IndexUnavailable):  # a service sweeps again later
+            self._rosters.sweep()
         self.tidy(left)
         return left
 

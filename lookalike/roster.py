@@ -11,11 +11,12 @@ import json
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike.debts import Debts
 from lookalike.domain import (
     Change,
     Collection,
@@ -29,9 +30,11 @@ from lookalike.domain import (
     Space,
     Subject,
 )
+from lookalike.errors import IndexUnavailable
 from lookalike.fusion import FUSIONS, Fusion, fuse
 from lookalike.owners import KEY_BYTES, Owners, hex_keys
-from lookalike.ports import Neighbour, Records, Snapshots, VectorIndex
+from lookalike.ports import IndexServers, Neighbour, Records, Snapshots, VectorIndex
+from lookalike.roster_rows import rows_of
 
 SNAPSHOT_MAGIC = b"LKROSTER1"
 SNAPSHOT_FROM = 1000
@@ -64,6 +67,7 @@ class Roster:
         self.calibration_stale = True
         self.fusion = FUSIONS[collection.kind]
         self._records = records
+        self._rows = rows_of(index, collection, records)
         self._owners = Owners()
         self._metadata: dict[str, Mapping[str, str]] | None = None
         self._metadata_lock = threading.Lock()
@@ -99,7 +103,7 @@ class Roster:
 
     def rank(self, queries: Embeddings, limit: int, allowed: Labels | None = None) -> list[list[Ranked]]:
         """The `limit` nearest subjects of each query, most similar first. queries: (N, D)."""
-        total = len(self.index) if allowed is None else len(allowed)
+        total = self.samples if allowed is None else len(allowed)
         k = min(total, 4 * limit + 16)
         while k:
             found = self.index.search(queries, k, allowed)
@@ -110,7 +114,7 @@ class Roster:
 
     def nearest(self, queries: Embeddings, k: int, allowed: Labels | None = None) -> list[Ranked]:
         """The k samples nearest to one query (1, D), several of a subject among them, each with its own similarity."""
-        k = min(k, len(self.index) if allowed is None else len(allowed))
+        k = min(k, self.samples if allowed is None else len(allowed))
         hits = self.index.search(queries, k, allowed)[0] if k else []
         owners = [(self.owner(hit.label), hit) for hit in hits]
         return [Ranked(owner, hit.label, hit.similarity) for owner, hit in owners if owner is not None]
@@ -150,16 +154,26 @@ class Roster:
             owner = self.owner(hit.label)
             if owner is not None and owner not in nearest:
                 nearest[owner] = hit
+        fused = self._fused_scores(query, nearest) if self.fusion is Fusion.CENTROID else {}
         ranked = []
         for key, hit in nearest.items():
-            score: float | None = hit.similarity
-            if self.fusion is Fusion.CENTROID and len(self.numbers(key)) > 1:
-                fused = self.similarity(query, key)
-                score = fused[0] if fused is not None else None
+            score = fused.get(key, hit.similarity)
             if score is not None:
                 ranked.append(Ranked(key, hit.label, score))
         ranked.sort(key=lambda r: -r.similarity)
         return ranked[:limit]
+
+    def _fused_scores(self, query: Floats, keys: Iterable[str]) -> dict[str, float | None]:
+        """Of those of several samples, by one question to the index; None for whom was erased in between."""
+        several = {key: numbers for key in keys if len(numbers := self.numbers(key)) > 1}
+        if not several:
+            return {}
+        try:
+            rows = self.index.vectors([number for numbers in several.values() for number in numbers])
+        except KeyError:  # one was erased in between: each alone
+            return {key: found[0] if (found := self.similarity(query, key)) else None for key in several}
+        ends = np.cumsum([len(numbers) for numbers in several.values()])[:-1]
+        return {key: fuse(query, own, self.fusion) for key, own in zip(several, np.split(rows, ends), strict=True)}
 
     def _all_metadata(self) -> dict[str, Mapping[str, str]]:
         """Every subject's metadata, opened at the first filtered search and followed from then on."""
@@ -176,6 +190,7 @@ class Roster:
 
     def load(self, snapshot: bytes | None) -> None:
         """Fill from a snapshot's plaintext where it fits, else from the records."""
+        self._rows.begin()
         newest = self._records.last_seq()
         if snapshot is not None and self._restore(snapshot, newest):
             return
@@ -185,9 +200,24 @@ class Roster:
         self._owners.compact()
         self.unsaved = self.samples
 
+    def settle(self) -> None:
+        """Have the index hold what this roster says. Raises: IndexUnavailable while it cannot be told."""
+        self._rows.settle(self._owners.all_labels)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server that had its index has it no more."""
+        return self._rows.lost
+
+    def tidy(self) -> None:
+        """Have what was erased taken off the disks of the server that has the index, if one has."""
+        self._rows.tidy()
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over changes of this collection, in order; those seen already do no harm."""
         fresh = [c for c in changes if c.seq > self.seq]
+        if fresh:
+            self._rows.mark(fresh[-1].seq)
         touched = {c.subject_key for c in fresh if c.number is None and c.subject_key is not None}
         put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None and self.owner(c.number) is None]
         self._put(self._records.samples_numbered(self.collection, put) if put else [])
@@ -209,10 +239,10 @@ class Roster:
             return
         labels = np.array([s.number for s in samples], dtype=np.int64)
         self._owners.put(zip(labels.tolist(), (s.subject_key for s in samples), strict=True))
-        self.index.add(labels, Embeddings(self.collection.space, np.stack([s.vector for s in samples])))
+        self._rows.add(labels, Embeddings(self.collection.space, np.stack([s.vector for s in samples])))
 
     def _drop(self, numbers: Sequence[int]) -> None:
-        self.index.remove(numbers)
+        self._rows.remove(numbers)
         for number in numbers:
             self._owners.drop(number)
 
@@ -230,14 +260,23 @@ class Roster:
     # ------------------------------------------------------------------------------------------ snapshots
 
     def chunks(self) -> Iterator[bytes]:
-        """The roster as bytes: header, labels int64, owners of 16 bytes each, vectors float32; little-endian."""
+        """The roster as bytes: header, labels int64, owners of 16 bytes each, vectors float32; little-endian.
+
+        Without vectors where a server keeps them.
+        """
         seq = self.seq  # what was taken over since does no harm: a change that is seen twice is taken over once
-        labels, vectors = self.index.dump()
+        labels, vectors = self._rows.kept(self._owners.all_labels)
         owned, keys = self._owners.keys_of(labels)
         if not owned.all():
             labels, vectors = labels[owned], vectors[owned]
         header = json.dumps(
-            {"seq": seq, "rows": len(labels), "space": _space_json(self.collection.space)}, sort_keys=True
+            {
+                "seq": seq,
+                "rows": len(labels),
+                "space": _space_json(self.collection.space),
+                "vectors": self._rows.keeps_vectors,
+            },
+            sort_keys=True,
         ).encode()
         yield SNAPSHOT_MAGIC + _LENGTH.pack(len(header)) + header
         yield labels.astype("<i8").tobytes()
@@ -252,8 +291,11 @@ class Roster:
             return False
         (length,) = _LENGTH.unpack(data[len(SNAPSHOT_MAGIC) : at])
         header = json.loads(data[at : at + length])
-        rows, dimension = int(header["rows"]), self.collection.space.dimension
+        rows, with_vectors = int(header["rows"]), bool(header.get("vectors", True))
+        dimension = self.collection.space.dimension if with_vectors else 0
         if header["space"] != _space_json(self.collection.space) or header["seq"] > newest:
+            return False
+        if self._rows.keeps_vectors and not with_vectors:
             return False
         body = memoryview(data)[at + length :]
         if len(body) != rows * (8 + KEY_BYTES + 4 * dimension):
@@ -262,7 +304,7 @@ class Roster:
         keys = np.frombuffer(body[rows * 8 : rows * (8 + KEY_BYTES)], dtype=np.uint8).reshape(rows, KEY_BYTES).copy()
         vectors = np.frombuffer(body[rows * (8 + KEY_BYTES) :], dtype="<f4").reshape(rows, dimension)
         self._owners.start(labels, keys)
-        self.index.add(labels, Embeddings(self.collection.space, vectors))
+        self._rows.restore(labels, vectors)
         self.seq = int(header["seq"])
         return True
 
@@ -282,13 +324,25 @@ class Rosters:
     trouble: why answers may be out of date, None while they are not.
     """
 
-    def __init__(self, records: Records, snapshots: Snapshots, make_index: Callable[[str, Space], VectorIndex]) -> None:
-        """make_index: takes an index URL, empty for the service's own, and the space."""
+    def __init__(
+        self,
+        records: Records,
+        snapshots: Snapshots,
+        make_index: Callable[[str, Space, str, str], VectorIndex],
+        servers: IndexServers | None = None,
+    ) -> None:
+        """make_index: takes an index URL, empty for the service's own, the space, the collection's id, the generation.
+
+        servers: where some of these indexes are kept, if they are not in this process.
+        """
         self._records = records
         self._snapshots = snapshots
         self._make_index = make_index
+        self._debts = Debts(servers)
+        self._servers = servers
         self._rosters: dict[tuple[str, str], Roster] = {}
         self.trouble: str | None = "the galleries are being loaded"
+        self._incomplete = True
         self._seq = records.last_seq()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -297,6 +351,7 @@ class Rosters:
         """Make every collection live, before a service says that it is ready."""
         for collection in self._records.collections():
             self.of(collection)
+        self._incomplete = False
         self.catch_up()
         self.trouble = None
 
@@ -316,8 +371,35 @@ class Rosters:
     def loaded(self) -> list[Roster]:
         return list(self._rosters.values())
 
+    def check(self) -> None:
+        """See that every index can be asked and knows all that it should, and load those that are not loaded.
+
+        For the thread that says whether the service is ready. Raises: IndexUnavailable.
+        """
+        if self._servers is not None:
+            self._servers.check()
+        if self._incomplete:
+            self.load_all()
+        for roster in self.loaded():
+            roster.settle()
+        self._debts.require_paid()
+
+    def owes(self, collection: Collection) -> bool:
+        """Whether a server still has what was erased from this collection, since it cannot be reached."""
+        return self._debts.of(collection.id) or not all(
+            _settled(roster) for (held, _), roster in list(self._rosters.items()) if held == collection.id
+        )
+
+    def sweep(self) -> None:
+        """Delete from the servers what is of no collection or generation any more. Raises: IndexUnavailable."""
+        if self._servers is not None:
+            self._servers.keep_only(lambda: {own for c in self._records.collections() for own in _generations(c)})
+
     def catch_up(self) -> int:
-        """Apply every change committed by now, by any process. Returns how many there were."""
+        """Apply every change committed by now, by any process. Returns how many there were.
+
+        What an index in a server could not be told is owed, and told by a later call.
+        """
         applied = 0
         with self._lock:
             while changes := self._records.changes(self._seq):
@@ -328,7 +410,17 @@ class Rosters:
                     self._apply(collection_id, own)
                 self._seq = changes[-1].seq
                 applied += len(changes)
+            self._pay()
         return applied
+
+    def _pay(self) -> None:
+        """Tell the servers what they were not told yet, as far as they listen; an index that is lost is loaded anew."""
+        self._debts.pay(lambda collection_id: [g for held, g in self._rosters if held == collection_id])
+        for key, roster in list(self._rosters.items()):
+            _settled(roster)
+            if roster.lost:
+                del self._rosters[key]
+                self._incomplete = True
 
     def tend(self) -> None:
         """Load generations that will be asked for and let go of those that no longer are; for a thread with time."""
@@ -343,6 +435,8 @@ class Rosters:
             with self._lock:
                 for key in [k for k in self._rosters if k[0] == collection.id and k[1] not in keep]:
                     del self._rosters[key]
+        for roster in self.loaded():
+            roster.tidy()
 
     def save_snapshots(self, *, at_least: int) -> None:
         """Write a snapshot of each large roster that took over this many changes since its last one."""
@@ -356,10 +450,12 @@ class Rosters:
                         self._snapshots.drop(roster.collection.id)  # it may hold whom it must not outlive
 
     def _load(self, collection: Collection) -> Roster:
-        roster = Roster(collection, self._make_index(collection.index, collection.space), self._records)
+        index = self._make_index(collection.index, collection.space, collection.id, collection.generation)
+        roster = Roster(collection, index, self._records)
         roster.load(self._snapshots.load(collection))
         with self._lock:
             self._advance(roster)
+            roster.settle()
             self._rosters[collection.id, collection.generation] = roster
         return roster
 
@@ -369,12 +465,14 @@ class Rosters:
             for roster in rosters:
                 del self._rosters[collection_id, roster.collection.generation]
             self._snapshots.drop(collection_id)
+            self._debts.forget(collection_id)
             return
         if any(change.op is Op.DELETE for change in changes):
             self._snapshots.drop(collection_id)  # a snapshot must not outlive whom it holds
             for roster in rosters:
                 roster.unsaved += SNAPSHOT_FROM
                 roster.erasures += 1
+            self._debts.drop(collection_id, (c.number for c in changes if c.op is Op.DELETE and c.number is not None))
         for roster in rosters:
             roster.apply(changes)
 
@@ -385,6 +483,19 @@ class Rosters:
             roster.apply([c for c in changes if c.collection_id == roster.collection.id])
             after = changes[-1].seq
         roster.seq = max(roster.seq, after)
+
+
+def _settled(roster: Roster) -> bool:
+    """Whether the roster's index knows all that it should; it is told what it does not."""
+    try:
+        roster.settle()
+    except IndexUnavailable:
+        return False
+    return True
+
+
+def _generations(collection: Collection) -> list[tuple[str, str]]:
+    return [(collection.id, id) for id in (collection.generation, *(other.id for other in collection.others))]
 
 
 def _will_be_asked(collection: Collection, generation: Generation) -> bool:

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     api_key_file: Path | None = None
     ca: Path | None = None
     index: str = "faiss:"
+    indexes: tuple[str, ...] = Field(
+        (),
+        description="Elasticsearch clusters that collections can be re-indexed to, or are in, besides LOOKALIKE_INDEX",
+    )
     records: str = "sqlite:"
     postgresql_password_file: Path | None = None
     postgresql_ca: Path | None = None
@@ -58,6 +62,15 @@ class Settings(BaseSettings):
     ledger: Path | None = None
     backup_key: Path | None = None
     profile: Profile = Profile.SINGLE
+    volume_encrypted: Literal["attested"] | None = None
+    elasticsearch_ca: Path | None = None
+    elasticsearch_password_file: Path | None = None
+    elasticsearch_api_key_file: Path | None = None
+    elasticsearch_shards: int = Field(1, ge=1, le=64)
+    elasticsearch_replicas: int = Field(1, ge=0, le=8)
+    elasticsearch_vectors: Literal["flat", "int8_flat", "hnsw", "int8_hnsw"] = "flat"
+    elasticsearch_candidates: int = Field(1000, ge=50, le=10_000)
+    elasticsearch_timeout_s: float = Field(3.5, gt=0, le=30)
 
     detector: str = "yunet"
     embedder: str = "sface-int8"
@@ -108,6 +121,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over lookalike.toml."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("index", "indexes")
+    @classmethod
+    def _no_password(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            if ":" in url.partition("://")[2].rpartition("@")[0]:
+                raise ValueError("no password goes into a URL: LOOKALIKE_ELASTICSEARCH_PASSWORD_FILE names its file")
+        return value
 
     @field_validator("records")
     @classmethod

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.commands import transfers
-from api.commands.output import JsonOption, print_json, print_table
+from api.commands.output import JsonOption, print_json, print_receipt, print_table
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def delete(name: Name, as_json: JsonOption = False) -> None:
         return
     print(f"deleted {name}")
     if receipt is not None:
-        print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+        print_receipt(receipt)
 
 
 def _readable(found: CollectionJson) -> dict[str, object]:

@@ -237,12 +237,27 @@ def _disk(settings: Settings) -> Answer:
     return state, f"{free / 1e9:.1f} GB free"
 
 
+def _index(settings: Settings) -> Answer:
+    from api.wiring import open_backends
+
+    backends = open_backends(settings, "0" * 32)
+    try:
+        found = backends.greet()
+    finally:
+        backends.close()
+    if not found:
+        return "ok", settings.index
+    return "ok", f"{settings.index}; {', '.join(found)}; that its volumes are encrypted is attested, not seen"
+
+
 def _secret_files(settings: Settings) -> Answer:
     files = (
         settings.bootstrap_key_file,
         settings.api_key_file,
         settings.passphrase_file,
         settings.tls_key,
+        settings.elasticsearch_password_file,
+        settings.elasticsearch_api_key_file,
         settings.postgresql_password_file,
     )
     named = [file for file in files if file is not None]
@@ -282,6 +297,7 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _tls,
     _port,
     _disk,
+    _index,
     _secret_files,
     _remote_service,
 )

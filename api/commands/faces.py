@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands.output import JsonOption, complain, print_json, print_table
+from api.commands.output import JsonOption, complain, print_json, print_receipt, print_table
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
@@ -152,6 +152,6 @@ def erase(collection: Collection, subject: Subject, as_json: JsonOption = False)
     if as_json:
         print_json(receipt)
     else:
-        print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+        print_receipt(receipt)
     if receipt.get("ledger") == "pending":
         complain("erased, but not in the ledger yet: until it is, a restored backup would bring the subject back")

@@ -6,9 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from api.client_shapes import ReceiptJson
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -35,6 +38,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     for row in rows:
         table.add_row(*(Text(_flat(cell)) for cell in row))
     Console().print(table)
+
+
+def print_receipt(receipt: ReceiptJson) -> None:
+    """A signed receipt of an erasure, and what of it is still to come."""
+    print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+    if receipt.get("pending"):
+        complain("the index server cannot be reached: it still has vectors of theirs, deleted as soon as it answers")
 
 
 def complain(line: str) -> None:

@@ -68,7 +68,14 @@ def test_an_enrolled_person_is_identified_a_stranger_is_not_and_an_erased_one_no
     assert crop.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(crop.content)).size == (112, 112)
 
     receipt = client.delete(f"{path}/subjects/{known}")
-    assert receipt.status_code == 200 and set(receipt.json()) == {"body", "signature", "public_key", "ledger"}
+    assert receipt.status_code == 200 and set(receipt.json()) == {
+        "body",
+        "signature",
+        "public_key",
+        "ledger",
+        "pending",
+    }
+    assert receipt.json()["pending"] == []
     gone = client.post(f"{path}/identify?faces=largest&threshold=0.1", files={"image": first}).json()
     assert gone["faces"][0]["candidates"] == []
     assert client.get(f"{path}/subjects/{known}").json()["code"] == "subject_not_found"

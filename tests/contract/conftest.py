@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from index.faiss_index import FaissIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Embeddings, Floats, Space
 from lookalike.ports import Rows, VectorIndex
+from tests import elastic
 from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 16, "none")
@@ -26,11 +28,16 @@ def space() -> Space:
 
 
 TINY = "faiss: with tiny bounds"
+ELASTIC = pytest.param("es+https:", marks=pytest.mark.service)
 
 
-@pytest.fixture(params=[*BACKENDS, TINY])
+@pytest.fixture(params=[*BACKENDS, TINY, ELASTIC])
 def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeIndex]:
     """Each backend; FAISS a second time with bounds so small that a few rows reach codes, merges and widening."""
+    if request.param == "es+https:":
+        with elastic.opened() as servers:
+            yield lambda space: servers.open(elastic.url(), space, secrets.token_hex(16), "0")
+        return
     if request.param != TINY:
         yield BACKENDS[request.param]
         return
@@ -44,6 +51,13 @@ def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     yield make
     for index in made:
         index.settle()
+
+
+@pytest.fixture
+def turns(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often a test does a thing that it would do `n` times: fewer where each is a call to a server."""
+    in_server = request.node.get_closest_marker("service") is not None
+    return lambda n: max(n // 10, 1) if in_server else n
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import secrets
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -9,24 +13,27 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
+from lookalike.ports import VectorIndex
+from tests import elastic
 from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 6, "none")
 LABELS = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 
 
-class FaissFollowsTheReference(RuleBasedStateMachine):
-    """Any sequence of adds, replacements and removals leaves FAISS and the reference with equal answers."""
+class FollowsTheReference(RuleBasedStateMachine):
+    """Any sequence of adds, replacements and removals leaves an index and the reference with equal answers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        shrink_faiss(self.patch)
-        self.ours, self.reference = FaissIndex(SPACE), ExactIndex(SPACE)
+        self.kept = ExitStack()
+        self.ours, self.reference = self.make(), ExactIndex(SPACE)
+
+    def make(self) -> VectorIndex:
+        raise NotImplementedError
 
     def teardown(self) -> None:
-        self.ours.settle()
-        self.patch.undo()
+        self.kept.close()
 
     def vectors(self, count: int, seed: int) -> Embeddings:
         # A coarse grid of directions, so that equal and nearly equal vectors come up often.
@@ -60,5 +67,26 @@ class FaissFollowsTheReference(RuleBasedStateMachine):
         assert np.array_equal(ours[1], theirs[1])
 
 
+class FaissFollowsTheReference(FollowsTheReference):
+    def make(self) -> VectorIndex:
+        shrink_faiss(self.kept.enter_context(pytest.MonkeyPatch.context()))
+        index = FaissIndex(SPACE)
+        self.kept.callback(index.settle)
+        return index
+
+
+class ElasticFollowsTheReference(FollowsTheReference):
+    def make(self) -> VectorIndex:
+        servers = self.kept.enter_context(elastic.opened())
+        return servers.open(elastic.url(), SPACE, secrets.token_hex(16), "0")
+
+
 TestFaissFollowsTheReference = FaissFollowsTheReference.TestCase
 TestFaissFollowsTheReference.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+TestElasticFollowsTheReference = pytest.mark.service(
+    pytest.mark.skipif(
+        "LOOKALIKE_TEST_ELASTICSEARCH" not in os.environ, reason="left out: no Elasticsearch was started"
+    )(ElasticFollowsTheReference.TestCase)
+)
+TestElasticFollowsTheReference.settings = settings(max_examples=4, stateful_step_count=12, deadline=None)

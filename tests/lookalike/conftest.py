@@ -207,14 +207,18 @@ class House:
         self.held.close()
 
 
-def open_at(folder: Path, today: str = "2026-01-01") -> House:
-    """The data folder as one process has it open."""
+def exact(url, space, *generation):
+    return ExactIndex(space)
+
+
+def open_at(folder: Path, today: str = "2026-01-01", make_index=exact, servers=None) -> House:
+    """The data folder as one process has it open. make_index, servers: as Rosters takes them."""
     held = DataFolder(folder, "test")
     rows = SqliteRows(held.records)
     keyring = open_key_ring("file:keys/root.key", folder, rows)
     audit = SealedAuditLog(rows, keyring)
     records = SealedRecords(rows, keyring, audit)
-    rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), lambda url, space: ExactIndex(space))
+    rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), make_index, servers)
     models = ScriptedModels()
     trials = Trials(end_trial(records, Caller(principal_for("service", ()), "-")), draw=lambda: 0.0)
     clock, days = Clock(), SealedProbeDays(rows, keyring, audit)
