@@ -1,4 +1,4 @@
-"""What a live service looks after by itself: galleries to be asked for, thresholds, generations past their time."""
+"""What a live service looks after by itself: galleries, thresholds, what is past its time, unknown faces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Callable
 from api.calibrator import Calibrator
 from api.job_kinds import SERVICE
 from api.jobs import JobRunner
+from lookalike.answers import Caller
 from lookalike.domain import GenerationState
 from lookalike.ports import Records
 from lookalike.roster import Rosters
+from lookalike.unknowns import UnknownFaces
+
+_SERVICE = Caller(SERVICE, "-")
 
 
 class Tending:
@@ -22,12 +26,14 @@ class Tending:
         rosters: Rosters,
         calibrator: Calibrator,
         jobs: JobRunner,
+        unknowns: UnknownFaces,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._records = records
         self._rosters = rosters
         self._calibrator = calibrator
         self._jobs = jobs
+        self._unknowns = unknowns
         self._clock = clock
         self._asked: set[tuple[str, str]] = set()
 
@@ -35,6 +41,7 @@ class Tending:
         self._rosters.tend()
         self._calibrator()
         self._retire()
+        self._unknowns.tend(_SERVICE)
 
     def _retire(self) -> None:
         """One job for each collection in which a generation's grace has ended."""

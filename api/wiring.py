@@ -42,6 +42,7 @@ from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
+from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
 from security.tokens import ApiKeys
 
@@ -105,7 +106,17 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials, probes=probes, max_regions=settings.max_regions)
+        gallery = Gallery(
+            records,
+            audit,
+            rosters,
+            models,
+            trials,
+            probes=probes,
+            max_regions=settings.max_regions,
+            unknown_store=SealedUnknowns(rows, keyring, audit),
+        )
+        stack.callback(gallery.unknowns.close)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)
@@ -127,7 +138,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs)).stop)
+            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs, gallery.unknowns)).stop)
             jobs.start()
             if settings.drift_days:
                 drift_look.start()
