@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := lookalike embedder index security api
 
-.PHONY: demo serve test test-training check format bench lock clean help
+.PHONY: demo serve test check format bench lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -39,13 +39,8 @@ serve: $(VENV)/serving  ## the service on https://127.0.0.1:8443
 
 test: $(VENV)/development .cache/photos/complete  ## all tests that need no server of others
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not train" --cov --cov-report=
-	# Training gets a process of its own, as in use: torch and FAISS each bring an OpenMP, and two in one can crash it.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "train and not runs" --cov --cov-append --cov-report=term:skip-covered
-	@echo "left out: whole training runs (make test-training); many in one process have crashed in native code"
-
-test-training: $(VENV)/development  ## whole training runs, killed and resumed, and tuning; some minutes
-	@for f in recipe tune; do \
-		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m runs tests/embedder/train/test_$$f.py || exit 1; done
+	# Training gets a process of its own, as in use.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m train --cov --cov-append --cov-report=term:skip-covered
 
 check: $(VENV)/development  ## format, lint, types, import arrows
 	$(BIN)/ruff format --check .
@@ -58,7 +53,7 @@ format: $(VENV)/development  ## put the code into our format
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to bench-output/
-	@for b in embed int8 search lfw promise intervals choose_template start serve reindex explain prune curate; do \
+	@for b in embed int8 search lfw promise intervals choose_template start serve reindex bulk explain prune curate train; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 lock:  ## resolve the locks anew (needs uv)

@@ -24,7 +24,20 @@ from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
-from api.routes import audit, collections, drift, jobs, keys, models, pictures, reindex, service, subjects, unknowns
+from api.routes import (
+    audit,
+    collections,
+    drift,
+    imports,
+    jobs,
+    keys,
+    models,
+    pictures,
+    reindex,
+    service,
+    subjects,
+    unknowns,
+)
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
 
@@ -34,7 +47,7 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, unknowns, reindex, models, drift, jobs, keys, audit, service)
+_ROUTERS = (collections, subjects, pictures, unknowns, imports, reindex, models, drift, jobs, keys, audit, service)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
@@ -80,6 +93,8 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         min_bytes_per_s=settings.body_min_bytes_per_s,
         answer_timeout_s=settings.answer_timeout_s,
         most_bytes={models.PATH: models.most_bytes(settings)},
+        streamed=imports.STREAMED,
+        max_streamed_bytes=imports.most_bytes(settings),
     )
     app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)

@@ -15,6 +15,7 @@ import typer
 from api.commands import (
     access,
     audit,
+    backup,
     certificates,
     collections,
     curate,
@@ -26,6 +27,7 @@ from api.commands import (
     faces,
     jobs,
     models,
+    recipients,
     reindex,
     runs,
     search,
@@ -68,8 +70,10 @@ def build() -> typer.Typer:
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")
+    app.add_typer(recipients.app, name="keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(certificates.app, name="tls")
+    app.add_typer(backup.app, name="backup")
     return app
 
 

@@ -22,6 +22,17 @@ class QualityJson(TypedDict):
     reasons: list[str]
 
 
+class IndexStateJson(TypedDict):
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class CollectionJson(TypedDict):
     id: NotRequired[str]
     name: str
@@ -38,6 +49,7 @@ class CollectionJson(TypedDict):
     index: NotRequired[str]
     generations: NotRequired[list[dict[str, str]]]
     keep_unknown_days: NotRequired[int | None]
+    index_state: NotRequired[IndexStateJson]
 
 
 class BundleJson(TypedDict):
@@ -123,6 +135,16 @@ class ConsentJson(TypedDict):
     expires_at: NotRequired[str | None]
 
 
+class RemarkJson(TypedDict):
+    """number: of the picture in its file; reasons: empty if it was enrolled, but is worth a second look."""
+
+    number: int
+    path: str
+    subject: str
+    reasons: list[str]
+    conflict: NotRequired[dict[str, object]]
+
+
 class SampleJson(TypedDict):
     """filename: which part of the request it came from, when the service says so."""
 
@@ -202,11 +224,12 @@ class DetectionJson(TypedDict):
 
 
 class ReceiptJson(TypedDict):
-    """body: what was destroyed and when; signature: Ed25519 over it."""
+    """body: what was destroyed and when; signature: Ed25519 over it; ledger: "written", "pending" or "none"."""
 
     body: str | dict[str, object]
     signature: str
     public_key: str
+    ledger: NotRequired[str]
 
 
 class GrantJson(TypedDict):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import httpx
@@ -33,9 +33,8 @@ class InProcessTransport(httpx.BaseTransport):
             raise
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request; its body and the answer's are held in memory."""
-        body = request.read()
-        copy = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        """Answer one request; its body is read as it is asked for, and the answer's is held in memory."""
+        copy = httpx.Request(request.method, request.url, headers=request.headers, content=_body(request))
         status, headers, content = asyncio.run_coroutine_threadsafe(self._answer(copy), self._loop).result()
         return httpx.Response(status, headers=headers, content=content, request=request)
 
@@ -52,6 +51,12 @@ class InProcessTransport(httpx.BaseTransport):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _body(request: httpx.Request) -> AsyncIterator[bytes]:
+    """What is sent, piece by piece. A piece comes from memory or a file: the loop waits for it no longer than that."""
+    for piece in request.stream:  # type: ignore[union-attr]
+        yield piece
 
 
 class _Lifespan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from api.imports import Imports
 from api.jobs import Kind, Progress
 from api.schemas_service import calibration_result
 from lookalike.answers import Caller
@@ -19,7 +20,7 @@ SERVICE = Principal("service", (), {None: frozenset({Permission.MANAGE_COLLECTIO
 """Who is on record for what the service does by itself."""
 
 
-def job_kinds(gallery: Gallery, reindexer: Reindexer) -> Mapping[str, Kind]:
+def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports) -> Mapping[str, Kind]:
     """What this service knows to do."""
 
     def calibrate(caller: Caller, job: Job, progress: Progress) -> Result:
@@ -32,7 +33,7 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer) -> Mapping[str, Kind]:
     def retire(caller: Caller, job: Job, progress: Progress) -> Result:
         return {"generations": reindexer.retire(caller, _collection(job), now=bool(job.params.get("now")))}
 
-    return {"calibrate": calibrate, "reindex": reindex, "retire": retire}
+    return {"calibrate": calibrate, "reindex": reindex, "retire": retire, "import": imports.run}
 
 
 def principal_of_job(api_keys: ApiKeys) -> Callable[[Job], Principal]:

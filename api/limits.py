@@ -8,6 +8,7 @@ or its connection would break before it could read them. All bodies in hand shar
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -27,7 +28,10 @@ LINGER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """max_held_bytes: of all bodies in hand together; most_bytes: instead of max_bytes, by path."""
+    """max_held_bytes: of all bodies in hand together; most_bytes: instead of max_bytes, by path.
+
+    streamed, max_streamed_bytes: paths whose bodies go to the disk as they come and are not held, and their bound.
+    """
 
     max_bytes: int
     max_held_bytes: int
@@ -35,10 +39,18 @@ class BodyLimits:
     min_bytes_per_s: int
     answer_timeout_s: float
     most_bytes: Mapping[str, int] = field(default_factory=dict)
+    streamed: re.Pattern[str] | None = None
+    max_streamed_bytes: int = 0
 
     def of(self, scope: Scope) -> int:
         """The largest body that this request may have."""
+        if self.is_streamed(scope):
+            return self.max_streamed_bytes
         return self.most_bytes.get(scope["path"], self.max_bytes)
+
+    def is_streamed(self, scope: Scope) -> bool:
+        """Whether the body is not held in memory."""
+        return self.streamed is not None and self.streamed.fullmatch(scope["path"]) is not None
 
 
 class Limits:
@@ -54,7 +66,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(self, self._limits, self._limits.of(scope), receive, has_body(scope))
+        body = _Body(self, self._limits, scope, receive)
         answer = _Answer(body, send)
         try:
             self._admit(scope)
@@ -69,7 +81,7 @@ class Limits:
         except LookalikeError as error:
             await problem_of(error, scope["state"]["request_id"])(scope, receive, answer.send)
         finally:
-            self._held -= body.size
+            self._held -= body.held
 
     def _admit(self, scope: Scope) -> None:
         if content_length(scope) > self._limits.of(scope):
@@ -85,16 +97,18 @@ class Limits:
 
 
 class _Body:
-    """A request's body as it comes in. size: bytes held so far."""
+    """A request's body as it comes in. size: bytes that came so far; held: and are in memory."""
 
-    def __init__(self, owner: Limits, limits: BodyLimits, max_bytes: int, receive: Receive, present: bool) -> None:
+    def __init__(self, owner: Limits, limits: BodyLimits, scope: Scope, receive: Receive) -> None:
         self.size = 0
-        self.complete = not present
+        self.held = 0
+        self.complete = not has_body(scope)
         self.stalled = False
         self.deadline: asyncio.Timeout | None = None
         self._owner = owner
         self._limits = limits
-        self._max_bytes = max_bytes
+        self._max_bytes = limits.of(scope)
+        self._streamed = limits.is_streamed(scope)
         self._receive = receive
         self._waited_s = 0.0
 
@@ -106,7 +120,9 @@ class _Body:
         size = len(message.get("body", b""))
         if self.size + size > self._max_bytes:
             raise too_large(self._max_bytes)
-        self._owner.hold(size)
+        if not self._streamed:
+            self._owner.hold(size)
+            self.held += size
         self.size += size
         if self.deadline is not None:
             self.deadline.reschedule(asyncio.get_running_loop().time() + self._limits.answer_timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -110,6 +111,19 @@ class NewReindex(Incoming):
     resume: bool = False
 
 
+class IndexStateOut(BaseModel):
+    """How the live index answers at present."""
+
+    structure: str = Field(description='a stable word: "exact", or "codes" that name rows for the vectors to rank')
+    why: str
+    rows: int
+    dimension: int
+    removed: int = Field(description="rows that are gone and still take room")
+    parts: int = Field(description="what a search goes through one by one")
+    memory_bytes: int
+    next_change: str
+
+
 class CollectionOut(BaseModel):
     """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known yet."""
 
@@ -128,6 +142,7 @@ class CollectionOut(BaseModel):
     index: str
     generations: list[GenerationOut] = Field(description="others than the one that answers")
     trial: TrialOut | None = Field(default=None, exclude_if=is_none)
+    index_state: IndexStateOut | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, info: answers.CollectionInfo) -> CollectionOut:
@@ -148,6 +163,7 @@ class CollectionOut(BaseModel):
             index=collection.index or "default",
             generations=[GenerationOut.of(generation) for generation in collection.others],
             trial=TrialOut.of(collection.trial) if collection.trial is not None else None,
+            index_state=IndexStateOut(**asdict(info.index)) if info.index is not None else None,
         )
 
 
@@ -157,15 +173,19 @@ class CollectionList(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex."""
+    """A signed statement of what was destroyed. body: canonical JSON; signature: Ed25519 over it, hex.
+
+    ledger: whether it stands in the ledger outside the data folder: "written", "pending", or "none" without one.
+    """
 
     body: str
     signature: str
     public_key: str
+    ledger: domain.Ledgered = domain.Ledgered.NONE
 
     @classmethod
     def of(cls, receipt: domain.Receipt) -> ReceiptOut:
-        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key)
+        return cls(body=receipt.body, signature=receipt.signature, public_key=receipt.public_key, ledger=receipt.ledger)
 
 
 # ------------------------------------------------------------------------------------------------- faces

@@ -185,6 +185,8 @@ class LimitsOut(BaseModel):
     max_images: int
     max_regions: int
     max_request_bytes: int
+    max_import_bytes: int
+    max_import_pictures: int
     max_queue: int
     header_timeout_s: float
     body_idle_timeout_s: float

@@ -16,9 +16,11 @@ from lookalike.unknowns import UnknownFaces
 
 _SERVICE = Caller(SERVICE, "-")
 
+SWEEP_EVERY_S = 30.0
+
 
 class Tending:
-    """Called now and then by the follower; what takes long becomes a job."""
+    """Called now and then by the follower; what takes long becomes a job. sweep: deletes what jobs left behind."""
 
     def __init__(
         self,
@@ -27,21 +29,31 @@ class Tending:
         calibrator: Calibrator,
         jobs: JobRunner,
         unknowns: UnknownFaces,
+        catch_up: Callable[[], None] = lambda: None,
+        sweep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """catch_up: brings erasures to the ledger that could not be written there before."""
+        self._catch_up = catch_up
         self._records = records
         self._rosters = rosters
         self._calibrator = calibrator
         self._jobs = jobs
         self._unknowns = unknowns
+        self._sweep = sweep
+        self._swept_at = 0.0
         self._clock = clock
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
+        self._catch_up()
         self._rosters.tend()
         self._calibrator()
         self._retire()
         self._unknowns.tend(_SERVICE)
+        if self._clock() - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = self._clock()
+            self._sweep()
 
     def _retire(self) -> None:
         """One job for each collection in which a generation's grace has ended."""

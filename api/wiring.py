@@ -8,26 +8,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
+from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
+from api.record_store import open_rows
 from api.tending import Tending
 from index.backends import index_factory, known_index
-from index.data_format import DataFolder
-from index.sqlite_rows import SqliteRows
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
-from lookalike.ports import Records
+from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
@@ -35,8 +35,12 @@ from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
+from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
+from security.recipient import Sender, sender_of
+from security.sealed_adoption import SealedAdoption
+from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
@@ -60,6 +64,9 @@ class Services:
     answers: Records
     audit: SealedAuditLog
     jobs: JobRunner
+    imports: Imports
+    transfers: Transfers
+    sender: Sender
     reindexer: Reindexer
     trials: Trials
     drift: DriftWatch
@@ -88,14 +95,13 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(loading.shutdown)
         models = InstalledModels(settings)
         first_model = loading.submit(models.default, Kind.FACE)
-        held = DataFolder(folder, version("lookalike"))
-        stack.callback(held.close)
-        rows = SqliteRows(held.records)
-        stack.callback(rows.close)
+        rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
         audit = SealedAuditLog(rows, keyring)
-        records = SealedRecords(rows, keyring, audit)
-        api_keys = ApiKeys(rows, keyring, audit)
+        ledger = Ledger(rows, keyring, audit, settings.ledger)
+        ledger.require_current()
+        records = SealedRecords(rows, keyring, audit, ledger=ledger)
+        api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), index_factory(settings.index))
         if live:
             rosters.load_all()
@@ -132,13 +138,19 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             standby_s=3600.0 * settings.standby_hours,
             known_index=_offered_index,
         )
-        jobs = JobRunner(SealedJobs(rows, keyring), job_kinds(gallery, reindexer), principal_of_job(api_keys))
+        imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
+        transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
+        kinds = job_kinds(gallery, reindexer, imports)
+        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
         if live:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
-            stack.callback(Follower(rosters, Tending(records, rosters, calibrator, jobs, gallery.unknowns)).stop)
+            tending = Tending(
+                records, rosters, calibrator, jobs, gallery.unknowns, ledger.catch_up, lambda: imports.sweep(jobs)
+            )
+            stack.callback(Follower(rosters, tending).stop)
             jobs.start()
             if settings.drift_days:
                 drift_look.start()
@@ -151,6 +163,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             answers=records,
             audit=audit,
             jobs=jobs,
+            imports=imports,
+            transfers=transfers,
+            sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,
             drift=drift,
@@ -166,7 +181,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
 
 
 def open_bundles(
-    settings: Settings, rows: SqliteRows, keyring: KeyRing, audit: SealedAuditLog, records: SealedRecords
+    settings: Settings, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, records: SealedRecords
 ) -> BundleStore:
     """The imported bundles of a data folder. Raises: BadSettings for a maker's key that cannot be read."""
     kept = SealedModels(settings.data.absolute() / "bundles", rows, keyring, audit)

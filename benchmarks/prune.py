@@ -1,9 +1,10 @@
 """What pruning SFace without further training costs and gains: agreement with the whole network and time, in int8.
 
-    python benchmarks/prune.py [--tolerances 0.02 0.05] [--fit 160] [--refit 600] [--judge 300]
+    python benchmarks/prune.py [--tolerances 0.02 0.05] [--fit 160] [--refit 600] [--judge 300] [--keep FOLDER]
 
 Channels are chosen and weights fitted on crops of faces/train (embedder/compress/prune.py); others of the same people
-judge. Milliseconds are of the process for one face at a time, the least of 60 calls.
+judge. With --keep, each network is left there as weights that `lookalike train` goes on from (docs/recipes/edge.toml).
+Milliseconds are of the process for one face at a time, the least of 60 calls.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from embedder.network_chain import Chain, read_chain
 from embedder.pipeline import unit_rows
 from embedder.quantise import quantise_chain
 from embedder.runtime import open_runtime
+from embedder.train.chains import chain_weights
 from lookalike.domain import Floats, Pixels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--fit", type=int, default=160)
     parser.add_argument("--refit", type=int, default=600)
     parser.add_argument("--judge", type=int, default=300)
+    parser.add_argument("--keep", type=Path)
     chosen = parser.parse_args()
     files = sorted(CROPS.glob("*/*.jpg"))
     if not files:
@@ -54,8 +57,20 @@ def main() -> int:
     for tolerance in chosen.tolerances:
         small, steps = prune(chain, fit, tolerance)
         print(" ".join(f"{step.layer}:{step.kept}/{step.channels}" for step in steps))
-        report(f"tolerance {tolerance:g}", refit_matrix(small, both, targets), fit, judge, wanted)
+        small = refit_matrix(small, both, targets)
+        report(f"tolerance {tolerance:g}", small, fit, judge, wanted)
+        if chosen.keep is not None:
+            keep(small, chosen.keep / f"{tolerance:g}.safetensors")
     return 0
+
+
+def keep(chain: Chain, path: Path) -> None:
+    """As weights of the backbone sface."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: np.ascontiguousarray(values, np.float32) for name, values in chain_weights(chain).items()}
+    save_file(weights, path)
 
 
 def report(name: str, chain: Chain, fit: Pixels, judge: Pixels, wanted: Floats) -> None:

@@ -68,11 +68,11 @@ def spoiled_probes(
         return held["vectors"], held["places"]
 
 
-def machine(model: FaceEmbedder) -> dict[str, object]:
-    """Where figures come from."""
-    packages = {name: version(name) for name in ("openvino", "numpy", "opencv-python-headless")}
-    runtime = f"{model.space.model}, {model.runtime}"
-    return {"processor": _processor(), "python": platform.python_version(), "model": runtime, **packages}
+def machine(model: FaceEmbedder | None = None, packages: Sequence[str] = ()) -> dict[str, object]:
+    """Where figures come from. packages: to name the versions of besides."""
+    versions = {name: version(name) for name in ("openvino", "numpy", "opencv-python-headless", *packages)}
+    used = {} if model is None else {"model": f"{model.space.model}, {model.runtime}"}
+    return {"processor": _processor(), "python": platform.python_version(), **used, **versions}
 
 
 def _processor() -> str:

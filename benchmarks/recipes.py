@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from embedder.train.config import TrainConfig, changed, config_from
+from embedder.train.judge import differences_of
 from embedder.train.measures import MAIN, measures
 from embedder.train.recipe import train
-from embedder.train.resampling import difference_interval
 from embedder.train.vectors import compare_ways, embed_sides
 
 FINISHES: dict[str, dict[str, object]] = {
@@ -72,9 +72,9 @@ def run_one(config: TrainConfig, folder: Path, kept: dict[str, torch.Tensor]) ->
             if way.name not in found:
                 found[way.name] = measures(way.probes, way.templates, compared.labels, kind)
         rival = max(compared.baselines, key=lambda way: found[way.name][MAIN[kind]])
-        gain, low, high = difference_interval(compared.trained, rival, compared.labels, kind)[MAIN[kind]]
+        gain = differences_of([compared.trained], [rival], compared.labels, kind)[MAIN[kind]].gain
         figures = measures(compared.trained.probes, compared.trained.templates, compared.labels, kind)
-        found[f"trained, {name}"] = figures | {"gain": gain, "low": low, "high": high}
+        found[f"trained, {name}"] = figures | {"gain": gain.value, "low": gain.low, "high": gain.high}
     curve = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     result = {"ways": found, "curve": curve, "seconds": time.monotonic() - begun}
     (folder / RESULT).write_text(json.dumps(result, indent=1), "utf-8")

@@ -72,7 +72,7 @@ def fill(services: Services, size: int) -> None:
     """Enrol `size` people with one template each."""
     faces = real_faces(services)
     random = np.random.default_rng(0)
-    services.gallery.create_collection(_caller(), COLLECTION)
+    services.gallery.create_collection(as_admin(), COLLECTION)
     records = services.answers
     collection = records.collection(COLLECTION)
 
@@ -90,7 +90,7 @@ def fill(services: Services, size: int) -> None:
             continue
 
 
-def _caller():  # type: ignore[no-untyped-def]
+def as_admin():  # type: ignore[no-untyped-def]
     from api.wiring import local_principal
     from lookalike.answers import Caller
 

@@ -8,12 +8,14 @@ avx512_bf16; on Intel's with avx512_bf16 alone it was measured 1.6 times slower 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import logging
 import os
 import platform
 import queue
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +63,8 @@ class OpenVinoRuntime:
     """Intel's runtime, the fastest on x86 here."""
 
     def __init__(self, threads: int) -> None:
-        import openvino
-
-        # This fills a C++ static at its first use. Were that in two threads' first inferences at once, one would wait
-        # for it holding Python's lock while the other waited for that lock: the whole process would stand still.
-        openvino.Type.f32.to_dtype()
-        self._core = openvino.Core()
+        with _FIRST_CORE:
+            self._core = _core()
         self._threads = threads
         self.precision = "bf16" if why_bf16() else "f32"
         self._config: dict[str, Any] = {
@@ -88,6 +86,26 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise BadModel(f"OpenVINO cannot compile the model {name!r}") from error
         return _OpenVinoNetwork(requests, names)
+
+
+_FIRST_CORE = threading.Lock()
+
+
+@functools.cache
+def _core() -> Any:
+    """The one core of this process, made at its first use and never given up.
+
+    A core's processor plugin gives the thread that first compiles with it a stack for signals, and unmaps that stack
+    when the last of the core and its networks goes. With several cores, or with a last reference dropped by another
+    thread, the thread is left with a stack that is no longer there, and the next signal that Python handles, such as
+    Ctrl-C or the end of a child, ends the process with a segmentation fault.
+    """
+    import openvino
+
+    # This fills a C++ static at its first use. Were that in two threads' first inferences at once, one would wait
+    # for it holding Python's lock while the other waited for that lock: the whole process would stand still.
+    openvino.Type.f32.to_dtype()
+    return openvino.Core()
 
 
 class _OpenVinoNetwork:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,14 @@ from index import migrations
 from index.migrations import MIGRATIONS, Migration
 from index.schema import FORMAT
 from index.sqlite_connection import create_private_file, open_connection
-from lookalike.errors import DataTooNew, StorageUnavailable, TamperedData
+from lookalike.errors import Conflict, DataTooNew, RestoreUnfinished, StorageUnavailable, TamperedData
 
 RECORDS = "records.db"
 STATEMENT = "format.json"
 LOCK = "format.lock"
+RESTORING = "restore.unfinished"
+"""Lies in a folder that is being restored: nothing serves it, and the next restore begins it anew."""
+
 BUSY_TIMEOUT_S = 10.0
 _CACHE_KIB = 1024
 
@@ -47,6 +51,8 @@ class DataFolder:
         self._folder = folder
         migrations.refuse_newer(_stated(folder / STATEMENT), target)
         create_private_file(folder / LOCK)
+        if (folder / RESTORING).exists():
+            raise RestoreUnfinished("a restore into this data folder goes on or was interrupted: run it again")
         self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_SH)
@@ -97,6 +103,63 @@ class DataFolder:
         migrations.back_up(connection, copy)
         migrations.migrate(connection, table, target)
         fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+
+class RestoredFolder:
+    """A data folder while a backup is restored into it; nothing else opens it before `finish`.
+
+    It must be empty, or what an interrupted restore left behind, which is deleted then.
+    Raises on opening: Conflict for a folder that holds anything else; StorageUnavailable, StorageFull.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.records = folder / RECORDS
+        self._folder = folder
+        marker = folder / RESTORING
+        if not marker.exists():
+            self._require_alone(0)
+            create_private_file(marker)
+            try:
+                self._require_alone(1)  # a service may have begun to use the folder in between
+            except Conflict:
+                marker.unlink()
+                raise
+        self._lock = os.open(marker, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise StorageUnavailable("another restore into this folder is going on") from error
+        self._empty()
+
+    def finish(self) -> None:
+        """The folder is whole: from now on it is a data folder like any other."""
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            (self._folder / RESTORING).unlink()
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let others try."""
+        os.close(self._lock)
+
+    def _require_alone(self, entries: int) -> None:
+        if len(list(self._folder.iterdir())) > entries:
+            raise Conflict(
+                f"{self._folder} is not empty: a backup is restored into an empty folder, never over another one"
+            )
+
+    def _empty(self) -> None:
+        for entry in self._folder.iterdir():
+            if entry.name == RESTORING:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def _stated(path: Path) -> int:

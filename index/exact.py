@@ -13,7 +13,7 @@ import numpy as np
 
 from index.row_rules import checked_queries, checked_rows, find, label_array, ranked
 from lookalike.domain import Embeddings, Floats, Labels, Space
-from lookalike.ports import Neighbour
+from lookalike.ports import IndexState, Neighbour
 
 
 class ExactIndex:
@@ -73,3 +73,17 @@ class ExactIndex:
         """All rows, labels ascending."""
         labels, rows = self._rows
         return labels.copy(), rows.copy()
+
+    def describe(self) -> IndexState:
+        """What answers now, and why."""
+        labels, rows = self._rows
+        return IndexState(
+            structure="exact",
+            why="in memory, by exact:, which was asked for: every row is compared",
+            rows=len(labels),
+            dimension=self._space.dimension,
+            removed=0,
+            parts=1,
+            memory_bytes=labels.nbytes + rows.nbytes,
+            next_change="never; `lookalike reindex COLLECTION --index faiss:` changes it",
+        )

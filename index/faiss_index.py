@@ -1,67 +1,105 @@
-"""The live index of one machine: an immutable FAISS segment, a small tail for new rows, and bitmaps of what is gone.
+"""The live index of one machine: immutable segments, a small tail for new rows, and bitmaps of what is gone.
 
 A reader takes the state of the moment, one reference, and never waits; a writer makes the next state under a lock and
 swaps it in, so every search sees all of a call to `add` or `remove` or nothing of it. Adding appends to the tail and
-removing clears a bit; when the tail is full or too much is gone, the live rows are merged into a new segment, whose
-cost spread over the rows that made it necessary does not grow with the index.
+removing clears a bit; a full tail is set aside as a segment. A thread, started when there is something to do, merges
+small segments, rewrites worn ones, learns codes once there are rows enough and again when there are many more, and
+swaps the outcome in; nobody waits for it, and it never holds more than one segment twice.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.faiss_segment import Bitmap, Segment, bitmap_of, bits_at, positions_in, without
-from index.row_rules import Positions, checked_queries, checked_rows, find, label_array, ranked
+from index.bitmaps import Bitmap, bitmap_at, bits_at, count_in, full_bitmap, positions_in, without
+from index.codes import SAMPLE, Codec, learn, learned_from
+from index.faiss_search import Loose, View, nearest
+from index.faiss_segment import Segment
+from index.merging import Size, due, largest
+from index.row_rules import checked_queries, checked_rows, find, label_array
 from lookalike.domain import Embeddings, Floats, Labels, Space
-from lookalike.ports import Neighbour
+from lookalike.ports import IndexState, Neighbour
 
-SMALLEST_TAIL, LARGEST_TAIL, TAIL_SHARE = 1024, 16384, 16
-"""The tail holds up to a sixteenth of the segment: a scan of it stays cheap, and merges stay rare."""
+TAIL_BYTES, SMALLEST_TAIL = 4 * 2**20, 1024
+"""The tail holds vectors of so many bytes, and a sixteenth of the rows at most: a search looks at all of it."""
 
-DEAD_SHARE = 5
-"""A segment is rewritten once a fifth of it is gone."""
+TAIL_SHARE = 16
 
 SELECTIVE_SHARE = 32
-"""A filter that leaves less than this part of the rows is answered by looking at just them."""
+"""A filter that leaves less than this part of a segment's rows is answered by looking at just them."""
+
+LEARN_AGAIN: Final = 2
+"""Codes are learned anew once there are so many times the rows that there were."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment and which of its rows are alive. live: never written once published."""
+
+    segment: Segment
+    live: Bitmap
+    dead: int
+
+    @property
+    def alive(self) -> int:
+        return len(self.segment) - self.dead
+
+    def locate(self, labels: Labels) -> tuple[Labels, NDArray[np.int64]]:
+        """Which of these labels, ascending, are here and alive, and where."""
+        here, positions = self.segment.locate(labels)
+        if self.dead and len(here):
+            alive = bits_at(self.live, positions)
+            return here[alive], positions[alive]
+        return here, positions
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.segment.memory_bytes + self.live.nbytes
+
+    def without(self, positions: NDArray[np.int64]) -> _Part:
+        """The same with these rows, which are alive, gone."""
+        return replace(self, live=without(self.live, positions), dead=self.dead + len(positions))
+
+    def rows(self) -> tuple[Labels, Floats]:
+        """Labels and vectors of what is alive."""
+        if not self.dead:
+            return self.segment.labels, self.segment.rows
+        alive = positions_in(self.live, len(self.segment))
+        return self.segment.labels[alive], self.segment.rows[alive]
+
+    def view(self) -> View:
+        return View(self.segment, self.live if self.dead else None, self.alive)
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a search sees. live, tail_live: never written once published; slots of the tail below `used` neither."""
+    """What a search sees. tail_live: never written once published; slots of the tail below `used` neither."""
 
-    main: Segment
-    live: Bitmap
-    dead: int
+    parts: tuple[_Part, ...]
     tail_labels: Labels
     tail_rows: Floats
     tail_live: NDArray[np.bool_]
     used: int
     count: int
 
-    def tail(self) -> tuple[Labels, Floats]:
-        """Labels and rows of the tail that are alive."""
+    def tail(self) -> Loose:
+        """What stands in the tail and is alive."""
         alive = self.tail_live[: self.used]
-        if alive.all():
-            return self.tail_labels[: self.used], self.tail_rows[: self.used]
-        return self.tail_labels[: self.used][alive], self.tail_rows[: self.used][alive]
+        labels, rows = self.tail_labels[: self.used], self.tail_rows[: self.used]
+        return Loose(labels, rows, None if alive.all() else alive)
 
-    def in_main(self, labels: Labels) -> tuple[Positions, NDArray[np.bool_]]:
-        """Positions of labels in the segment, and whether they are there and alive."""
-        positions, found = self.main.locate(labels)
-        found[found] = bits_at(self.live, positions[found])
-        return positions, found
-
-    def everything(self) -> tuple[Labels, Floats, Labels, Floats]:
-        """Live labels and rows of the segment, then of the tail."""
-        if not self.dead:
-            return (self.main.labels, self.main.rows, *self.tail())
-        alive = positions_in(self.live, len(self.main))
-        return (self.main.labels[alive], self.main.rows[alive], *self.tail())
+    def everything(self) -> list[tuple[Labels, Floats]]:
+        """All that is alive, in pieces."""
+        return [*(part.rows() for part in self.parts), self.tail().kept()]
 
 
 class FaissIndex:
@@ -71,8 +109,9 @@ class FaissIndex:
         self._space = space
         self._writing = threading.Lock()
         self._slots: dict[int, int] = {}
-        empty = np.empty(0, dtype=np.int64), np.empty((0, space.dimension), dtype=np.float32)
-        self._state = _fresh_state(Segment(*empty))
+        self._codec: Codec | None = None
+        self._tending: threading.Thread | None = None
+        self._state = _State((), *_empty_tail(space.dimension, 0), used=0, count=0)
 
     @property
     def space(self) -> Space:
@@ -88,52 +127,129 @@ class FaissIndex:
         fresh, rows = checked_rows(self._space, labels, vectors)
         if not len(fresh):
             return
+        many = self._segments(fresh, rows) if len(fresh) > len(self._state.tail_labels) else ()
         with self._writing:
             state, _ = self._without(fresh)
-            end = state.used + len(fresh)
-            if end > len(state.tail_labels):
-                self._publish_merged(state, fresh, rows)
-                return
-            state.tail_labels[state.used : end] = fresh
-            state.tail_rows[state.used : end] = rows
-            self._slots.update(zip(fresh.tolist(), range(state.used, end), strict=True))
-            self._state = replace(state, used=end, count=state.count + len(fresh))
+            if many:
+                self._state = replace(state, parts=(*state.parts, *many), count=state.count + len(fresh))
+            else:
+                self._append(state, fresh, rows)
+            self._tend()
 
     def remove(self, labels: Iterable[int]) -> int:
         """Forget these labels at once; how many were there."""
         gone = _ascending(label_array(labels))
         with self._writing:
-            state, count = self._without(gone)
-            self._state = state
-            if state.dead > max(SMALLEST_TAIL, len(state.main) // DEAD_SHARE):
-                self._publish_merged(state, gone[:0], state.tail_rows[:0])
+            self._state, count = self._without(gone)
+            if count:
+                self._tend()
             return count
+
+    def settle(self) -> None:
+        """Wait until nothing is left to merge, rewrite or learn; for measurements and tests."""
+        while (tending := self._tending) is not None:
+            tending.join()
+
+    def _segments(self, labels: Labels, rows: Floats) -> tuple[_Part, ...]:
+        """Segments of many rows that come in one call, made before the lock is taken: their caller pays for them."""
+        if self._codec is None and len(labels) >= learned_from(self._space.dimension):
+            self._codec = learn(rows[_spread(len(rows))], len(rows))
+        size = largest(self._space.dimension)
+        starts = range(0, len(labels), size)
+        return tuple(
+            _whole(Segment(labels[at : at + size].copy(), rows[at : at + size].copy(), self._codec)) for at in starts
+        )
+
+    def _append(self, state: _State, labels: Labels, rows: Floats) -> None:
+        """Put rows into the tail, after it was set aside if they do not fit."""
+        if state.used + len(labels) > len(state.tail_labels):
+            state = self._with_new_tail(state, len(labels))
+        end = state.used + len(labels)
+        state.tail_labels[state.used : end] = labels
+        state.tail_rows[state.used : end] = rows
+        self._slots.update(zip(labels.tolist(), range(state.used, end), strict=True))
+        self._state = replace(state, used=end, count=state.count + len(labels))
+
+    def _with_new_tail(self, state: _State, needed: int) -> _State:
+        """The state with what is alive in its tail as a segment, without codes yet, and an empty tail."""
+        self._slots = {}
+        labels, rows = _in_order([state.tail().kept()])
+        parts = (*state.parts, _whole(Segment(labels, rows))) if len(labels) else state.parts
+        tail = _empty_tail(self._space.dimension, state.count, needed)
+        return _State(parts, *tail, used=0, count=state.count)
 
     def _without(self, labels: Labels) -> tuple[_State, int]:
         """The state with these labels dead, not published yet, and how many were alive."""
         state = self._state
-        positions, found = state.in_main(labels)
-        live = state.live
-        if found.any():
-            live = without(live, positions[found])
+        parts: list[_Part] = []
+        count = 0
+        for part in state.parts:
+            _, positions = part.locate(labels)
+            count += len(positions)
+            if len(positions) < part.alive:  # else nothing of it is left
+                parts.append(part.without(positions) if len(positions) else part)
         slots = [slot for label in labels.tolist() if (slot := self._slots.pop(label, None)) is not None]
         tail_live = state.tail_live
         if slots:
             tail_live = tail_live.copy()
             tail_live[slots] = False
-        killed = int(found.sum())
-        count = killed + len(slots)
-        return (
-            replace(state, live=live, dead=state.dead + killed, tail_live=tail_live, count=state.count - count),
-            count,
-        )
+        count += len(slots)
+        return replace(state, parts=tuple(parts), tail_live=tail_live, count=state.count - count), count
 
-    def _publish_merged(self, state: _State, labels: Labels, rows: Floats) -> None:
-        """Swap in a new segment of all that is alive in `state` and of `labels`, which it lacks."""
-        main_labels, main_rows, tail_labels, tail_rows = state.everything()
-        merged = _in_order([main_labels, tail_labels, labels], [main_rows, tail_rows, rows])
-        self._state = _fresh_state(Segment(*merged))
-        self._slots = {}
+    # ------------------------------------------------------------------------------------------- in its own time
+
+    def _tend(self) -> None:
+        """Start the thread if there is something for it to do; called with the lock held."""
+        if self._tending is None and self._due() is not None:
+            # Not a daemon: an interpreter that ends must not stop it inside FAISS. It ends by itself within seconds.
+            self._tending = threading.Thread(target=self._tend_until_done, name="merging")
+            self._tending.start()
+
+    def _due(self) -> list[_Part] | None:
+        """What to make one segment of next; an empty list when codes are to be learned; None when all is well."""
+        state = self._state
+        if state.count >= max(
+            learned_from(self._space.dimension), LEARN_AGAIN * (self._codec.rows if self._codec else 0)
+        ):
+            return []
+        sizes = [Size(part.alive, part.dead) for part in state.parts]
+        chosen = due(sizes, largest(self._space.dimension))
+        if not chosen and self._codec is not None:
+            codec = self._codec
+            chosen = [i for i, part in enumerate(state.parts) if not part.segment.is_coded_by(codec)][:1]
+        return [state.parts[i] for i in chosen] or None
+
+    def _tend_until_done(self) -> None:
+        try:
+            while True:
+                with self._writing:
+                    parts, state = self._due(), self._state
+                    if parts is None:
+                        self._tending = None
+                        return
+                if parts:
+                    self._swap(parts, _merged(parts, self._codec))
+                else:
+                    self._codec = learn(_sample(state), state.count)
+        except Exception as error:  # such as a lack of memory: all goes on as it is, and the next write tries again
+            log.warning("segments could not be merged: %s", type(error).__name__)
+            with self._writing:
+                self._tending = None
+
+    def _swap(self, parts: Sequence[_Part], merged: Segment) -> None:
+        """Put a segment in the place of those it was made of, without what was removed from them since."""
+        with self._writing:
+            state = self._state
+            now = {id(part.segment): part for part in state.parts}
+            live = full_bitmap(len(merged))
+            for part in parts:
+                left = now.pop(id(part.segment), None)
+                gone = part.live & ~left.live if left is not None else part.live
+                lost = part.segment.labels[positions_in(gone, len(part.segment))]
+                live = without(live, merged.locate(lost)[1])
+            dead = len(merged) - count_in(live)
+            fresh = (_Part(merged, live, dead),) if dead < len(merged) else ()
+            self._state = replace(state, parts=(*now.values(), *fresh))
 
     # --------------------------------------------------------------------------------------------- reading
 
@@ -141,87 +257,123 @@ class FaissIndex:
         """The k most similar rows of each query. Raises: SpaceMismatch, InvalidInput."""
         wanted = checked_queries(self._space, queries, k)
         state = self._state
-        if allowed is not None:
-            return _search_allowed(state, wanted, k, _ascending(label_array(allowed)))
-        alive = len(state.main) - state.dead
-        live = state.live if state.dead else None
-        return _search(state, live, alive, state.tail_live[: state.used], wanted, k)
+        if allowed is None:
+            return nearest([part.view() for part in state.parts], [state.tail()], wanted, k)
+        return nearest(*_allowed(state, _ascending(label_array(allowed))), wanted, k)
 
     def vectors(self, labels: Sequence[int]) -> Floats:
         """(N, D) in the order of `labels`. Raises: KeyError."""
         state = self._state
         wanted = label_array(labels)
-        positions, found = state.in_main(wanted)
         rows = np.empty((len(wanted), self._space.dimension), dtype=np.float32)
-        rows[found] = state.main.rows[positions[found]]
-        if not found.all():
-            tail_labels, tail_rows = state.tail()
-            order = np.argsort(tail_labels)
-            slots, there = find(tail_labels[order], wanted[~found])
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        missing = np.ones(len(wanted), dtype=np.bool_)
+        for part in state.parts:
+            here, positions = part.locate(ascending)
+            at = np.isin(ascending, here)
+            rows[order[at]] = part.segment.rows[positions]
+            missing[at] = False
+        if missing.any():
+            in_tail = state.tail_labels[: state.used]
+            slots = np.flatnonzero(np.isin(in_tail, ascending[missing]) & state.tail_live[: state.used])
+            slots = slots[np.argsort(in_tail[slots])]
+            at_slots, there = find(in_tail[slots], ascending[missing])
             if not there.all():
                 raise KeyError("a label is not in the index")
-            rows[~found] = tail_rows[order[slots]]
+            rows[order[missing]] = state.tail_rows[slots[at_slots]]
         return rows
 
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows, labels ascending."""
-        main_labels, main_rows, tail_labels, tail_rows = self._state.everything()
-        return _in_order([main_labels, tail_labels], [main_rows, tail_rows])
+        return _in_order(self._state.everything())
+
+    def describe(self) -> IndexState:
+        """What answers now, and why."""
+        state, codec, dimension = self._state, self._codec, self._space.dimension
+        coded = codec is not None and any(part.segment.codes is not None for part in state.parts)
+        if coded and codec is not None:
+            kept = f"{codec.dimensions} of {dimension}" if codec.turn is not None else f"{dimension}"
+            why = f"four bits for each of {kept} dimensions name the likely rows, and their vectors rank them"
+            then = f"codes are learned anew at {LEARN_AGAIN * codec.rows:,} rows"
+        else:
+            why = f"every one of so few rows of {dimension} dimensions is compared, as fast as codes of them would be"
+            then = f"codes from {learned_from(dimension):,} rows"
+        tail = state.tail_labels.nbytes + state.tail_rows.nbytes + state.tail_live.nbytes
+        return IndexState(
+            structure="codes" if coded else "exact",
+            why=f"in memory, by faiss: {why}",
+            rows=state.count,
+            dimension=dimension,
+            removed=sum(part.dead for part in state.parts) + state.used - int(state.tail_live[: state.used].sum()),
+            parts=len(state.parts) + 1,
+            memory_bytes=tail + sum(part.memory_bytes for part in state.parts) + (codec.memory_bytes if codec else 0),
+            next_change=f"{then}; segments are being merged" if self._tending else then,
+        )
 
 
-def _fresh_state(main: Segment) -> _State:
-    """A state with this segment, all of it alive, and an empty tail."""
-    capacity = min(max(len(main) // TAIL_SHARE, SMALLEST_TAIL), LARGEST_TAIL)
-    return _State(
-        main=main,
-        live=np.full(len(main) // 8 + 1, 255, dtype=np.uint8),
-        dead=0,
-        tail_labels=np.empty(capacity, dtype=np.int64),
-        tail_rows=np.empty((capacity, main.rows.shape[1]), dtype=np.float32),
-        tail_live=np.ones(capacity, dtype=np.bool_),
-        used=0,
-        count=len(main),
+def _allowed(state: _State, allowed: Labels) -> tuple[list[View], list[Loose]]:
+    """What a search among these labels only, (N,) ascending, looks at: gathered where few, by a bitmap where many."""
+    views: list[View] = []
+    tail_labels, tail_rows = state.tail_labels[: state.used], state.tail_rows[: state.used]
+    chosen = find(allowed, tail_labels)[1] & state.tail_live[: state.used]
+    loose = [Loose(tail_labels, tail_rows, chosen)]
+    for part in state.parts:
+        here, positions = part.locate(allowed)
+        if len(here) <= len(part.segment) // SELECTIVE_SHARE:
+            loose.append(Loose(here, part.segment.rows[positions]))
+        else:
+            views.append(View(part.segment, bitmap_at(positions, len(part.segment)), len(here)))
+    return views, loose
+
+
+def _whole(segment: Segment) -> _Part:
+    """A part of which nothing is gone."""
+    return _Part(segment, full_bitmap(len(segment)), 0)
+
+
+def _merged(parts: Sequence[_Part], codec: Codec | None) -> Segment:
+    """A segment of all that is alive in these; of one that has lost nothing, the same rows with other codes."""
+    if len(parts) == 1 and not parts[0].dead:
+        return Segment(*parts[0].rows(), codec)
+    in_order = sorted(parts, key=lambda part: int(part.segment.labels[0]))
+    return Segment(*_in_order([part.rows() for part in in_order]), codec)
+
+
+def _empty_tail(dimension: int, count: int, needed: int = 1) -> tuple[Labels, Floats, NDArray[np.bool_]]:
+    """Labels, rows and liveness of a tail for an index of so many rows. needed: rows that it must hold in any case."""
+    capacity = max(min(max(count // TAIL_SHARE, SMALLEST_TAIL), TAIL_BYTES // (4 * dimension)), needed)
+    return (
+        np.empty(capacity, dtype=np.int64),
+        np.empty((capacity, dimension), dtype=np.float32),
+        np.ones(capacity, dtype=np.bool_),
     )
 
 
-def _search(
-    state: _State, live: Bitmap | None, alive: int, in_tail: NDArray[np.bool_], queries: Floats, k: int
-) -> list[list[Neighbour]]:
-    """Search the segment's live rows, of which there are `alive`, and the slots of the tail marked in `in_tail`."""
-    in_main = state.main.nearest(queries, k, live, alive)
-    tail_labels = state.tail_labels[: state.used][in_tail]
-    tail_similarities = (queries @ state.tail_rows[: state.used].T)[:, in_tail]
-    return [
-        ranked(
-            np.concatenate([state.main.labels[positions], tail_labels]),
-            np.concatenate([similarities, in_tail_too]),
-            k,
-        )
-        for (positions, similarities), in_tail_too in zip(in_main, tail_similarities, strict=True)
-    ]
+def _sample(state: _State) -> Floats:
+    """Live rows from all parts alike, (N, D), as many as codes are learned from."""
+    pieces = []
+    share = min(1.0, SAMPLE / max(state.count, 1))
+    for labels, rows in state.everything():
+        pieces.append(rows[_spread(len(rows), max(1, round(len(labels) * share)))] if len(labels) else rows)
+    return np.concatenate(pieces)
 
 
-def _search_allowed(state: _State, queries: Floats, k: int, allowed: Labels) -> list[list[Neighbour]]:
-    """Search among the rows of these labels only, (N,) ascending: gathered when few, by a bitmap when many."""
-    positions, found = state.in_main(allowed)
-    positions = positions[found]
-    in_tail = state.tail_live[: state.used] & find(allowed, state.tail_labels[: state.used])[1]
-    if len(positions) <= max(SMALLEST_TAIL, len(state.main) // SELECTIVE_SHARE):
-        labels = np.concatenate([state.main.labels[positions], state.tail_labels[: state.used][in_tail]])
-        rows = np.concatenate([state.main.rows[positions], state.tail_rows[: state.used][in_tail]])
-        return [ranked(labels, similarities, k) for similarities in queries @ rows.T]
-    chosen = np.zeros(len(state.main), dtype=np.bool_)
-    chosen[positions] = True
-    return _search(state, bitmap_of(chosen), len(positions), in_tail, queries, k)
+def _spread(count: int, wanted: int = SAMPLE) -> NDArray[np.int64]:
+    """At most so many positions below `count`, ascending, chosen at random but always alike."""
+    if count <= wanted:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
 
 
-def _in_order(labels: list[Labels], rows: list[Floats]) -> tuple[Labels, Floats]:
-    """All labels ascending with their rows, as new arrays; a label occurs in one of the parts only."""
-    together = np.concatenate(labels)
+def _in_order(pieces: Sequence[tuple[Labels, Floats]]) -> tuple[Labels, Floats]:
+    """All labels ascending with their rows, as new arrays; a label occurs in one of the pieces only."""
+    together = np.concatenate([labels for labels, _ in pieces])
+    rows = np.concatenate([rows for _, rows in pieces])
     if (np.diff(together) > 0).all():
-        return together, np.concatenate(rows)
+        return together, rows
     order = np.argsort(together, kind="stable")
-    return together[order], np.concatenate(rows)[order]
+    return together[order], rows[order]
 
 
 def _ascending(labels: Labels) -> Labels:

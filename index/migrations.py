@@ -50,7 +50,8 @@ def create(connection: apsw.Connection) -> None:
                 connection.pragma("user_version", FORMAT)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite gives one up by itself on a full disk
+                connection.execute("ROLLBACK")
             raise
 
 

@@ -34,6 +34,10 @@ _LACKING_PAGE = (
 _TEMPLATES = (
     "SELECT sample_number, payload FROM templates WHERE sample_number IN (SELECT value FROM json_each(?)) AND space = ?"
 )
+_BLOBS = "SELECT sample_number, kind, payload FROM blobs WHERE sample_number IN (SELECT value FROM json_each(?))"
+_ALL_TEMPLATES = (
+    "SELECT sample_number, space, payload FROM templates WHERE sample_number IN (SELECT value FROM json_each(?))"
+)
 _JOB = "SELECT id, collection_id, state, created_at, updated_at, leased_until, payload FROM jobs"
 _AUDIT = "SELECT seq, at, chain, payload FROM audit"
 
@@ -98,6 +102,12 @@ class SqliteReader:
         row = self._one("SELECT payload FROM calibrations WHERE collection_id = ? AND space = ?", collection_id, space)
         return None if row is None else cast(bytes, row[0])
 
+    def calibrations(self, collection_id: str) -> dict[str, bytes]:
+        rows = self._all(
+            "SELECT space, payload FROM calibrations WHERE collection_id = ? ORDER BY space", collection_id
+        )
+        return dict(cast("list[tuple[str, bytes]]", rows))
+
     # ------------------------------------------------------------------------------------------- subjects
 
     def subject_by_lookup(self, collection_id: str, lookup: bytes) -> SubjectRow | None:
@@ -160,6 +170,18 @@ class SqliteReader:
             kind,
         )
         return None if row is None else cast(bytes, row[0])
+
+    def last_number(self) -> int:
+        row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'samples'")
+        return cast(int, row[0]) if row else 0
+
+    def blobs_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        rows = self._all(_BLOBS, json.dumps([int(number) for number in numbers]))
+        return cast("list[tuple[int, str, bytes]]", rows)
+
+    def templates_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        rows = self._all(_ALL_TEMPLATES, json.dumps([int(number) for number in numbers]))
+        return cast("list[tuple[int, str, bytes]]", rows)
 
     # ------------------------------------------------------------------- keys, audit, remembered answers
 

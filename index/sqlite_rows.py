@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from index.commit_queue import CommitQueue
 from index.schema import FORMAT
 from index.sqlite_connection import create_private_file, open_connection, require_safe_sqlite, translated_errors
 from index.sqlite_reader import SqliteReader
+from index.sqlite_transactions import SqliteTransactions
 from lookalike.errors import StorageUnavailable
 from lookalike.ports import RowReader, RowWriter
 
@@ -46,13 +48,28 @@ class SqliteRows:
         create_private_file(path)
         self._require_format()
         self._reader = SqliteReader(self._connection)
-        self._commits = CommitQueue(
-            lambda: open_connection(path, busy_timeout_s, WRITER_CACHE_KIB), busy_timeout_s=busy_timeout_s
+        self._transactions = SqliteTransactions(
+            lambda: open_connection(path, busy_timeout_s, WRITER_CACHE_KIB), busy_timeout_s
         )
+        self._commits = CommitQueue(self._transactions)
 
     def read(self) -> RowReader:
         """A reader; it may be kept and used on any thread, and each call sees the newest committed state."""
         return self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[RowReader]:
+        """A reader that sees one committed state throughout, on a connection of its own."""
+        connection = open_connection(self._path, self._busy_timeout_s, READER_CACHE_KIB)
+        try:
+            reader = SqliteReader(lambda: connection)
+            with translated_errors(connection):
+                connection.pragma("query_only", 1)
+                connection.execute("BEGIN")
+            reader.last_seq()  # the first read is what fixes the state
+            yield reader
+        finally:
+            connection.close()
 
     def write(self, work: Callable[[RowWriter], T]) -> T:
         """Run `work` alone in a transaction; returns once it is durable."""
@@ -60,7 +77,7 @@ class SqliteRows:
 
     def scrub(self) -> bool:
         """Take what was erased out of the WAL too; False if a reader was in the way, so that it stays for now."""
-        return self._commits.empty_wal()
+        return self._commits.between(self._transactions.empty_wal)
 
     def close(self) -> None:
         """Finish the writes that wait, then close every connection."""

@@ -253,3 +253,12 @@ class SqliteWriter(SqliteReader):
 
     def delete_jobs(self, before: float) -> int:
         return self._run("DELETE FROM jobs WHERE state NOT IN ('queued', 'running') AND updated_at < ?", before)
+
+    def skip_to(self, number: int, seq: int) -> None:
+        for table, given in (("samples", number), ("changes", seq)):
+            self._run(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT ?1, 0 WHERE NOT EXISTS (SELECT 1 FROM"
+                " sqlite_sequence WHERE name = ?1)",
+                table,
+            )
+            self._run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", given, table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lookalike.domain import Box, Candidate, Collection, EncodedFace, Face, Principal, Sample, Subject, Threshold
+from lookalike.ports import IndexState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known."""
+    """calibration: "model", "collection" once it learned from its own pairs, or "none" where no rate is known.
+
+    index: how the live index answers; None where it is not loaded in this process.
+    """
 
     collection: Collection
     subjects: int
     samples: int
     calibration: str
+    index: IndexState | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

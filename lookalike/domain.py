@@ -143,6 +143,7 @@ class Permission(enum.StrEnum):
     ERASE = "erase"  # subjects and samples
     READ_AUDIT = "read_audit"
     MANAGE_KEYS = "manage_keys"
+    TRANSFER = "transfer"  # whole collections to another deployment and from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,13 +399,25 @@ class AuditEntry:
     at: float = 0.0
 
 
+class Ledgered(enum.StrEnum):
+    """WRITTEN: it is there, durably; PENDING: it cannot be written just now and will be; NONE: no ledger is named."""
+
+    WRITTEN = "written"
+    PENDING = "pending"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex."""
+    """A signed statement of what an erasure destroyed and when. body: canonical JSON; signature: Ed25519, hex.
+
+    ledger: whether the erasure stands in the ledger outside the data folder.
+    """
 
     body: str
     signature: str
     public_key: str
+    ledger: Ledgered = Ledgered.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ LookalikeError
 │  ├ ImageTooSmall        image_too_small
 │  ├ FaceNotFound         face_not_found
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
+│  ├ BadArchive           bad_archive             many pictures in one file, and the file is not sound
 │  ├ ModelNotAvailable    model_not_available
 │  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
@@ -39,6 +40,11 @@ LookalikeError
    ├ KeyUnavailable       key_unavailable         the root key is missing, wrong or unreadable
    ├ BadSettings          bad_settings
    ├ DataTooNew           data_too_new
+   ├ BadBackup            bad_backup              a backup is cut short, or no backup at all
+   ├ LedgerMismatch       ledger_mismatch         erasures are missing, or those of another history were given
+   ├ RestoreUnfinished    restore_unfinished      a data folder holds half a restore
+   ├ WrongRecipient       wrong_recipient         a file is sealed to another key
+   ├ UntrustedSender      untrusted_sender        a file is sealed by nobody who is trusted here
    └ BadModel             bad_model               a model file is missing or not the one that was pinned
       └ BadBundle         bad_bundle              a bundle is damaged, or not what its manifest says
          └ UntrustedBundle  untrusted_bundle      a bundle is signed by nobody who may sign
@@ -83,6 +89,10 @@ class AllRejected(InvalidInput):
     def __init__(self, message: str, rejected: Sequence[tuple[str, tuple[str, ...]]] = ()) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
+
+
+class BadArchive(InvalidInput):
+    code = "bad_archive"
 
 
 class ModelNotAvailable(InvalidInput):
@@ -211,6 +221,26 @@ class BadSettings(Unsafe):
 
 class DataTooNew(Unsafe):
     code = "data_too_new"
+
+
+class BadBackup(Unsafe):
+    code = "bad_backup"
+
+
+class LedgerMismatch(Unsafe):
+    code = "ledger_mismatch"
+
+
+class RestoreUnfinished(Unsafe):
+    code = "restore_unfinished"
+
+
+class WrongRecipient(Unsafe):
+    code = "wrong_recipient"
+
+
+class UntrustedSender(Unsafe):
+    code = "untrusted_sender"
 
 
 class BadModel(Unsafe):

@@ -8,6 +8,7 @@ Two record ports stand one above the other. `Records` speaks in domain values an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -158,6 +159,25 @@ class Neighbour:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index answers at present, for an operator to read.
+
+    structure: a stable word, "exact" or "codes" among others; why: a sentence; rows: that can be found; removed: rows
+    that are gone and still take room; parts: what a search goes through one by one; memory_bytes: in this process;
+    next_change: a sentence on what will change the structure, and when.
+    """
+
+    structure: str
+    why: str
+    rows: int
+    dimension: int
+    removed: int
+    parts: int
+    memory_bytes: int
+    next_change: str
+
+
 class VectorIndex(Protocol):
     """The live vectors of one collection, all of one space. Readers never wait for each other."""
 
@@ -184,6 +204,10 @@ class VectorIndex(Protocol):
 
     def dump(self) -> tuple[Labels, Floats]:
         """All live rows: (N,) labels ascending, (N, D) float32."""
+        ...
+
+    def describe(self) -> IndexState:
+        """What answers now, and why; at a cost that does not grow with the rows."""
         ...
 
 
@@ -326,6 +350,22 @@ class RowReader(Protocol):
         """The sealed calibration that a collection learned from itself in a space; "" as in `SampleRow.space`."""
         ...
 
+    def calibrations(self, collection_id: str) -> dict[str, bytes]:
+        """All of them, by space."""
+        ...
+
+    def last_number(self) -> int:
+        """The greatest number that a sample was ever given, 0 at first."""
+        ...
+
+    def blobs_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        """The sealed pictures of these samples: (number, kind, payload)."""
+        ...
+
+    def templates_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        """The templates of these samples in other spaces than their own: (number, space, payload)."""
+        ...
+
     def jobs(self, limit: int) -> list[JobRow]:
         """Newest first."""
         ...
@@ -334,7 +374,10 @@ class RowReader(Protocol):
 
 
 class RowWriter(RowReader, Protocol):
-    """Writes within one transaction; each put or delete of a record appends to the change sequence."""
+    """Writes within one transaction; each put or delete of a record appends to the change sequence.
+
+    A call that raises ends its work: nothing may be written after it.
+    """
 
     def put_setting(self, name: str, value: bytes) -> None: ...
     def delete_setting(self, name: str) -> bool: ...
@@ -398,12 +441,23 @@ class RowWriter(RowReader, Protocol):
         """Forget jobs that ended and were last changed before this time."""
         ...
 
+    def skip_to(self, number: int, seq: int) -> None:
+        """Give numbers and change sequence numbers above these from now on, for what stands in for an older store."""
+        ...
+
 
 class Rows(Protocol):
     """A durable, transactional store of ciphertext rows. Thread-safe, and several processes may share one."""
 
     def read(self) -> RowReader:
         """A reader for the calling thread; each call on it sees the newest committed state."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[RowReader]:
+        """A reader, for the thread that asks, whose calls all see the one state that was committed at its start.
+
+        Writers go on meanwhile. What they erase stays in the store's logs until the snapshot is let go of.
+        """
         ...
 
     def write(self, work: Callable[[RowWriter], T]) -> T:
@@ -415,7 +469,10 @@ class Rows(Protocol):
         ...
 
     def scrub(self) -> bool:
-        """Take what was erased out of the write-ahead log too; False if that must be tried again later."""
+        """Take what was erased out of the store's files, as far as docs/data-on-disk.md says.
+
+        False if that must be tried again later.
+        """
         ...
 
     def close(self) -> None: ...

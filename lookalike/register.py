@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from lookalike.domain import (
     Sample,
     Subject,
 )
-from lookalike.errors import InvalidInput, ModelNotAvailable, PermissionDenied
+from lookalike.errors import IndexUnavailable, InvalidInput, ModelNotAvailable, PermissionDenied
 from lookalike.on_record import Operation, on_record
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Rosters
@@ -92,9 +92,12 @@ class Register:
             return [self._info(c) for c in found if caller.principal.may(Permission.READ, c.name)]
 
     def collection(self, caller: Caller, name: str) -> CollectionInfo:
-        """Raises: CollectionNotFound."""
+        """With how its index answers, which is loaded for that where it is not. Raises: CollectionNotFound."""
         with self._on_record(caller, "collection.read", Permission.READ, name):
-            return self._info(self._records.collection(name))
+            info = self._info(self._records.collection(name))
+            with suppress(IndexUnavailable):  # what is on record is told all the same
+                info = replace(info, index=self._rosters.of(info.collection).index.describe())
+            return info
 
     def update_collection(
         self,

@@ -6,6 +6,7 @@ the records alone. Changes are applied by one thread at a time; searches never w
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import threading
@@ -29,6 +30,7 @@ from lookalike.domain import (
     Subject,
 )
 from lookalike.fusion import FUSIONS, Fusion, fuse
+from lookalike.owners import KEY_BYTES, Owners, hex_keys
 from lookalike.ports import Neighbour, Records, Snapshots, VectorIndex
 
 SNAPSHOT_MAGIC = b"LKROSTER1"
@@ -38,7 +40,6 @@ SNAPSHOT_FROM = 1000
 MAX_FILTERS = 64
 """Metadata filters whose labels are remembered until the collection changes, so that asking again costs nothing."""
 
-_KEY_BYTES = 16
 _LENGTH = struct.Struct(">I")
 
 
@@ -59,44 +60,42 @@ class Roster:
         self.index = index
         self.seq = 0
         self.unsaved = 0
+        self.erasures = 0
         self.calibration_stale = True
         self.fusion = FUSIONS[collection.kind]
         self._records = records
-        self._owner: dict[int, str] = {}
-        self._numbers: dict[str, tuple[int, ...]] = {}
+        self._owners = Owners()
         self._metadata: dict[str, Mapping[str, str]] | None = None
         self._metadata_lock = threading.Lock()
         self._filters: dict[frozenset[tuple[str, str]], tuple[int, Labels, int]] = {}
 
     def __len__(self) -> int:
         """Subjects that have at least one sample: the gallery's size."""
-        return len(self._numbers)
+        return self._owners.subjects
 
     @property
     def samples(self) -> int:
-        return len(self._owner)
+        return self._owners.labels
 
     # ------------------------------------------------------------------------------------------- reading
 
     def numbers(self, subject_key: str) -> tuple[int, ...]:
         """The labels of a subject's samples, ascending."""
-        return self._numbers.get(subject_key, ())
+        return self._owners.labels_of(subject_key)
 
     def owner(self, number: int) -> str | None:
         """The key of the subject that a label belongs to."""
-        return self._owner.get(number)
+        return self._owners.owner(number)
 
     def several(self, limit: int) -> list[tuple[int, ...]]:
         """The labels of at most `limit` subjects that have several samples, the same ones each time."""
-        chosen = sorted((numbers for numbers in list(self._numbers.values()) if len(numbers) > 1), key=_scattered)
-        return chosen[:limit]
+        return sorted(self._owners.with_several(), key=_scattered)[:limit]
 
     def all_templates(self) -> tuple[Floats, list[str]]:
         """All enrolled vectors, (N, D), and the keys of the subjects that they belong to."""
         labels, vectors = self.index.dump()
-        owners = [self._owner.get(number) for number in labels.tolist()]
-        kept = [i for i, owner in enumerate(owners) if owner is not None]
-        return vectors[kept], [owner for owner in owners if owner is not None]
+        owned, keys = self._owners.keys_of(labels)
+        return vectors if owned.all() else vectors[owned], hex_keys(keys)
 
     def rank(self, queries: Embeddings, limit: int, allowed: Labels | None = None) -> list[list[Ranked]]:
         """The `limit` nearest subjects of each query, most similar first. queries: (N, D)."""
@@ -104,7 +103,7 @@ class Roster:
         k = min(total, 4 * limit + 16)
         while k:
             found = self.index.search(queries, k, allowed)
-            if k >= total or all(len({self._owner.get(hit.label) for hit in hits}) >= limit for hits in found):
+            if k >= total or all(len({self.owner(hit.label) for hit in hits}) >= limit for hits in found):
                 return [self._fused(queries.vectors[i], hits, limit) for i, hits in enumerate(found)]
             k = min(total, 4 * k)
         return [[] for _ in range(len(queries))]
@@ -113,12 +112,12 @@ class Roster:
         """The k samples nearest to one query (1, D), several of a subject among them, each with its own similarity."""
         k = min(k, len(self.index) if allowed is None else len(allowed))
         hits = self.index.search(queries, k, allowed)[0] if k else []
-        owners = [(self._owner.get(hit.label), hit) for hit in hits]
+        owners = [(self.owner(hit.label), hit) for hit in hits]
         return [Ranked(owner, hit.label, hit.similarity) for owner, hit in owners if owner is not None]
 
     def similarity(self, query: Floats, subject_key: str) -> tuple[float, int] | None:
         """A subject's fused similarity to a query (D,) and its nearest sample; None where it has no sample."""
-        numbers = self._numbers.get(subject_key, ())
+        numbers = self.numbers(subject_key)
         if not numbers:
             return None
         try:
@@ -142,19 +141,19 @@ class Roster:
 
     def _matching(self, wanted: frozenset[tuple[str, str]]) -> tuple[Labels, int]:
         matching = [key for key, held in self._all_metadata().items() if wanted <= held.items()]
-        numbers = [number for key in matching for number in self._numbers.get(key, ())]
-        return np.array(sorted(numbers), dtype=np.int64), sum(1 for key in matching if key in self._numbers)
+        numbers = [numbers for key in matching if (numbers := self.numbers(key))]
+        return np.array(sorted(itertools.chain.from_iterable(numbers)), dtype=np.int64), len(numbers)
 
     def _fused(self, query: Floats, hits: Sequence[Neighbour], limit: int) -> list[Ranked]:
         nearest: dict[str, Neighbour] = {}
         for hit in hits:
-            owner = self._owner.get(hit.label)
+            owner = self.owner(hit.label)
             if owner is not None and owner not in nearest:
                 nearest[owner] = hit
         ranked = []
         for key, hit in nearest.items():
             score: float | None = hit.similarity
-            if self.fusion is Fusion.CENTROID and len(self._numbers.get(key, ())) > 1:
+            if self.fusion is Fusion.CENTROID and len(self.numbers(key)) > 1:
                 fused = self.similarity(query, key)
                 score = fused[0] if fused is not None else None
             if score is not None:
@@ -183,19 +182,20 @@ class Roster:
         self.seq = newest
         for batch in self._records.stream_samples(self.collection):
             self._put(batch)
+        self._owners.compact()
         self.unsaved = self.samples
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take over changes of this collection, in order; those seen already do no harm."""
         fresh = [c for c in changes if c.seq > self.seq]
         touched = {c.subject_key for c in fresh if c.number is None and c.subject_key is not None}
-        put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None and c.number not in self._owner]
+        put = [c.number for c in fresh if c.op is Op.PUT and c.number is not None and self.owner(c.number) is None]
         self._put(self._records.samples_numbered(self.collection, put) if put else [])
         for change in fresh:
             if change.op is Op.DELETE and change.number is not None:
                 self._drop([change.number])
             elif change.op is Op.DELETE and change.subject_key is not None:
-                self._drop(self._numbers.get(change.subject_key, ()))
+                self._drop(self.numbers(change.subject_key))
             elif change.subject_key is None:
                 self.calibration_stale = True
         self._follow_metadata(touched)
@@ -204,32 +204,17 @@ class Roster:
             self.seq = max(self.seq, changes[-1].seq)
 
     def _put(self, samples: Sequence[Sample]) -> None:
-        samples = [s for s in samples if s.number not in self._owner]
+        samples = [s for s in samples if self.owner(s.number) is None]
         if not samples:
             return
         labels = np.array([s.number for s in samples], dtype=np.int64)
-        self._own(zip(labels.tolist(), (s.subject_key for s in samples), strict=True))
+        self._owners.put(zip(labels.tolist(), (s.subject_key for s in samples), strict=True))
         self.index.add(labels, Embeddings(self.collection.space, np.stack([s.vector for s in samples])))
-
-    def _own(self, pairs: Iterator[tuple[int, str]]) -> None:
-        grouped: dict[str, list[int]] = defaultdict(list)
-        for number, key in pairs:
-            self._owner[number] = key
-            grouped[key].append(number)
-        for key, numbers in grouped.items():
-            self._numbers[key] = (*self._numbers.get(key, ()), *numbers)
 
     def _drop(self, numbers: Sequence[int]) -> None:
         self.index.remove(numbers)
         for number in numbers:
-            key = self._owner.pop(number, None)
-            if key is None:
-                continue
-            left = tuple(n for n in self._numbers.get(key, ()) if n != number)
-            if left:
-                self._numbers[key] = left
-            else:
-                self._numbers.pop(key, None)
+            self._owners.drop(number)
 
     def _follow_metadata(self, keys: set[str]) -> None:
         with self._metadata_lock:
@@ -246,16 +231,17 @@ class Roster:
 
     def chunks(self) -> Iterator[bytes]:
         """The roster as bytes: header, labels int64, owners of 16 bytes each, vectors float32; little-endian."""
+        seq = self.seq  # what was taken over since does no harm: a change that is seen twice is taken over once
         labels, vectors = self.index.dump()
-        owners = [self._owner.get(n) for n in labels.tolist()]
-        kept = np.array([owner is not None for owner in owners], dtype=bool)
-        labels, vectors = labels[kept], vectors[kept]
+        owned, keys = self._owners.keys_of(labels)
+        if not owned.all():
+            labels, vectors = labels[owned], vectors[owned]
         header = json.dumps(
-            {"seq": self.seq, "rows": len(labels), "space": _space_json(self.collection.space)}, sort_keys=True
+            {"seq": seq, "rows": len(labels), "space": _space_json(self.collection.space)}, sort_keys=True
         ).encode()
         yield SNAPSHOT_MAGIC + _LENGTH.pack(len(header)) + header
         yield labels.astype("<i8").tobytes()
-        yield b"".join(bytes.fromhex(owner) for owner in owners if owner is not None)
+        yield keys.tobytes()
         for start in range(0, len(vectors), 8192):
             yield np.ascontiguousarray(vectors[start : start + 8192], dtype="<f4").tobytes()
 
@@ -270,13 +256,12 @@ class Roster:
         if header["space"] != _space_json(self.collection.space) or header["seq"] > newest:
             return False
         body = memoryview(data)[at + length :]
-        if len(body) != rows * (8 + _KEY_BYTES + 4 * dimension):
+        if len(body) != rows * (8 + KEY_BYTES + 4 * dimension):
             return False
         labels = np.frombuffer(body[: rows * 8], dtype="<i8").astype(np.int64)
-        owners = body[rows * 8 : rows * (8 + _KEY_BYTES)].hex()
-        vectors = np.frombuffer(body[rows * (8 + _KEY_BYTES) :], dtype="<f4").reshape(rows, dimension)
-        width = 2 * _KEY_BYTES
-        self._own(zip(labels.tolist(), (owners[i : i + width] for i in range(0, len(owners), width)), strict=True))
+        keys = np.frombuffer(body[rows * 8 : rows * (8 + KEY_BYTES)], dtype=np.uint8).reshape(rows, KEY_BYTES).copy()
+        vectors = np.frombuffer(body[rows * (8 + KEY_BYTES) :], dtype="<f4").reshape(rows, dimension)
+        self._owners.start(labels, keys)
         self.index.add(labels, Embeddings(self.collection.space, vectors))
         self.seq = int(header["seq"])
         return True
@@ -363,11 +348,12 @@ class Rosters:
         """Write a snapshot of each large roster that took over this many changes since its last one."""
         for roster in self.loaded():
             if roster.samples >= SNAPSHOT_FROM and roster.unsaved >= at_least:
+                unsaved, erasures = roster.unsaved, roster.erasures
+                self._snapshots.save(roster.collection, roster.chunks())
                 with self._lock:
-                    chunks = list(roster.chunks())
-                    unsaved = roster.unsaved
-                self._snapshots.save(roster.collection, chunks)
-                roster.unsaved -= unsaved
+                    roster.unsaved -= unsaved
+                    if roster.erasures != erasures:
+                        self._snapshots.drop(roster.collection.id)  # it may hold whom it must not outlive
 
     def _load(self, collection: Collection) -> Roster:
         roster = Roster(collection, self._make_index(collection.index, collection.space), self._records)
@@ -388,6 +374,7 @@ class Rosters:
             self._snapshots.drop(collection_id)  # a snapshot must not outlive whom it holds
             for roster in rosters:
                 roster.unsaved += SNAPSHOT_FROM
+                roster.erasures += 1
         for roster in rosters:
             roster.apply(changes)
 

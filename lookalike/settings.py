@@ -29,7 +29,12 @@ class Settings(BaseSettings):
     """Everything an operator may set; docs/settings.md lists each with its meaning."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LOOKALIKE_", env_nested_delimiter="__", toml_file="lookalike.toml", extra="ignore", frozen=True
+        env_prefix="LOOKALIKE_",
+        env_nested_delimiter="__",
+        toml_file="lookalike.toml",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data: Path = Path("data")
@@ -46,8 +51,12 @@ class Settings(BaseSettings):
     ca: Path | None = None
     index: str = "faiss:"
     records: str = "sqlite:"
+    postgresql_password_file: Path | None = None
+    postgresql_ca: Path | None = None
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
+    ledger: Path | None = None
+    backup_key: Path | None = None
     profile: Profile = Profile.SINGLE
 
     detector: str = "yunet"
@@ -79,6 +88,8 @@ class Settings(BaseSettings):
     max_images: int = Field(32, ge=1, le=1_000)
     max_request_bytes: int = Field(64_000_000, ge=1_000)
     max_bundle_bytes: int = Field(64_000_000, ge=1_000, description="the largest model bundle that is imported")
+    max_import_bytes: int = Field(10_000_000_000, ge=1_000, description="the largest file of pictures that is imported")
+    max_import_pictures: int = Field(250_000, ge=1, description="pictures that one such file may hold")
     max_queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a worker; more are shed")
     header_timeout_s: float = Field(10.0, gt=0)
     body_idle_timeout_s: float = Field(10.0, gt=0)
@@ -101,9 +112,18 @@ class Settings(BaseSettings):
     @field_validator("records")
     @classmethod
     def _known_records(cls, value: str) -> str:
-        if value != "sqlite:":
-            raise ValueError("this version keeps records in sqlite: only")
+        if value != "sqlite:" and not value.startswith("postgresql://"):
+            raise ValueError("allowed are sqlite: and postgresql://USER@HOST:PORT/DATABASE")
+        # What stands before the first @ holds a password if it has a colon, also one that was not escaped as it should.
+        user, at, _ = value.removeprefix("postgresql://").partition("@")
+        if (at and ":" in user) or any(f"{name}=" in value for name in ("password", "passfile")):
+            raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
         return value
+
+    @field_validator("ledger", "backup_key", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

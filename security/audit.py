@@ -17,7 +17,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -25,9 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import StorageUnavailable, TamperedData
-from lookalike.ports import AuditRow, Rows, RowWriter
+from lookalike.ports import AuditRow, RowReader, Rows, RowWriter
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
+from security.ledger import Head, head_of
+from security.past import read_past
 from security.sealed_codec import canonical, decode_entry, encode_entry
 
 CHECKPOINT_SETTING = "audit.checkpoint"
@@ -40,7 +42,8 @@ _PLACE = struct.Struct(">Qd")
 class AuditReport:
     """What a verification found. entries: how many were read; broken_at, reason: the first break, None if sound.
 
-    checkpoints: how many signed ones the log agreed with; covered: the last entry that one of them covers.
+    checkpoints: how many signed ones the log agreed with; covered: the last entry that one of them covers; lost: how
+    many are of entries that a restore from a backup left behind.
     """
 
     entries: int
@@ -48,6 +51,7 @@ class AuditReport:
     reason: str | None
     checkpoints: int = 0
     covered: int = 0
+    lost: int = 0
 
     @property
     def sound(self) -> bool:
@@ -56,11 +60,16 @@ class AuditReport:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """That the log of a deployment had this chain value at this entry. line: the signed JSON that says so."""
+    """That the log of a deployment had this chain value at this entry. line: the signed JSON that says so.
+
+    epoch: since which restore the log is counted, empty for the first; ledger: where the erasure ledger ended then.
+    """
 
     seq: int
     chain: bytes
     line: bytes
+    epoch: str = ""
+    ledger: Head | None = None
 
 
 class SealedAuditLog:
@@ -87,7 +96,7 @@ class SealedAuditLog:
             row = AuditRow(seq, at, chained(before, seq, at, payload), payload)
             rows.append_audit(row)
             if seq % CHECKPOINT_EVERY == 0:
-                rows.put_setting(CHECKPOINT_SETTING, self._signed(row))
+                rows.put_setting(CHECKPOINT_SETTING, self._signed(rows, row))
             return seq
 
         return append
@@ -106,14 +115,24 @@ class SealedAuditLog:
             tail = rows.audit_tail()
             if tail is None:
                 return None
-            line = self._signed(tail)
+            line = self._signed(rows, tail)
             rows.put_setting(CHECKPOINT_SETTING, line)
-            return Checkpoint(tail.seq, tail.chain, line)
+            return read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
 
         made = self._rows.write(keep)
         if made is not None and file is not None:
             _append_line(file, made.line)
         return made
+
+    def sign_end(self, file: Path) -> None:
+        """Append a checkpoint of the log's end to `file` alone, which costs no transaction.
+
+        Raises: StorageUnavailable if the file cannot be written.
+        """
+        reader = self._rows.read()
+        tail = reader.audit_tail()
+        if tail is not None:
+            _append_line(file, self._signed(reader, tail))
 
     def verify(self, file: Path | None = None) -> AuditReport:
         """Check the whole log: order, chain, every seal, and the checkpoints beside it and in `file`.
@@ -123,7 +142,10 @@ class SealedAuditLog:
         kept = self._rows.read().get_setting(CHECKPOINT_SETTING)
         lines = ([kept] if kept is not None else []) + (_lines_of(file) if file is not None else [])
         checkpoints = [read_checkpoint(line, self._keyring.deployment, self._keyring.public_key) for line in lines]
-        return verify_chain(self._all_rows(), self._keyring.deployment, checkpoints, self._opened)
+        past = read_past(self._rows.read(), self._keyring)
+        kept_ones = [checkpoint for checkpoint in checkpoints if past.holds(checkpoint.epoch, checkpoint.seq)]
+        report = verify_chain(self._all_rows(), self._keyring.deployment, kept_ones, self._opened)
+        return replace(report, lost=len(checkpoints) - len(kept_ones))
 
     def _all_rows(self) -> Iterator[AuditRow]:
         after = 0
@@ -135,13 +157,16 @@ class SealedAuditLog:
         context = self._keyring.context("audit", version=row.seq)
         return decode_entry(row.seq, row.at, open_sealed(self._keyring.audit_key, row.payload, context))
 
-    def _signed(self, row: AuditRow) -> bytes:
-        body = {
+    def _signed(self, rows: RowReader, row: AuditRow) -> bytes:
+        head = head_of(rows, self._keyring.deployment)
+        body: dict[str, object] = {
             "deployment": self._keyring.deployment,
             "seq": row.seq,
             "chain": row.chain.hex(),
             "at": row.at,
             "public_key": self._keyring.public_key.hex(),
+            "epoch": self._keyring.epoch,
+            "ledger": {"number": head.number, "head": head.hash.hex()},
         }
         return canonical({**body, "signature": self._keyring.sign(_CHECKPOINT + canonical(body)).hex()})
 
@@ -167,7 +192,9 @@ def read_checkpoint(line: bytes, deployment: str, public_key: bytes) -> Checkpoi
         held = json.loads(line)
         signature = bytes.fromhex(held.pop("signature"))
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _CHECKPOINT + canonical(held))
-        checkpoint = Checkpoint(int(held["seq"]), bytes.fromhex(held["chain"]), line)
+        ledger = held.get("ledger")
+        head = Head(int(ledger["number"]), bytes.fromhex(ledger["head"])) if ledger is not None else None
+        checkpoint = Checkpoint(int(held["seq"]), bytes.fromhex(held["chain"]), line, str(held.get("epoch", "")), head)
         named = held["deployment"]
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
         raise TamperedData("an audit checkpoint is damaged or not signed by this deployment") from None

@@ -1,7 +1,7 @@
-"""The end of an erasure: a signed receipt of what was destroyed, its digest on record, and a scrubbed log.
+"""The end of an erasure: a signed receipt of what was destroyed, on record and in the ledger, and a scrubbed store.
 
-Deleting a subject's row destroys its wrapped key, and with it all that was sealed under it, wherever copies lie. The
-store overwrites what it deletes; `scrub` also empties its write-ahead log, in which the old pages would stay a while.
+Deleting a subject's row destroys its wrapped key, and with it all that was sealed under it, wherever copies lie. A
+store leaves what it deletes in its files for a while; `scrub` has it cleared away as far as it can.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lookalike.domain import AuditEntry, Receipt
 from lookalike.ports import Rows, RowWriter
 from security.audit import SealedAuditLog
 from security.keys import KeyRing
+from security.ledger_copy import Ledger
 from security.receipts import make_receipt
 
 DESTROYED = ("key", "record", "vectors", "pictures")
@@ -28,10 +29,11 @@ log = logging.getLogger(__name__)
 class Erasure:
     """Signs for erasures within their transaction, and scrubs after it."""
 
-    def __init__(self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog) -> None:
+    def __init__(self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, ledger: Ledger) -> None:
         self._rows = rows
         self._keyring = keyring
         self._audit = audit
+        self._ledger = ledger
 
     def sign(self, rows: RowWriter, entry: AuditEntry, facts: Mapping[str, str | int], at: float) -> Receipt:
         """The receipt of what `rows` has just deleted; its digest goes into the audit entry.
@@ -50,13 +52,26 @@ class Erasure:
         digest = hashlib.sha256(receipt.body.encode()).hexdigest()
         named = {name: value for name, value in facts.items() if name != "kind"}
         self._audit.prepare(replace(entry, details={**entry.details, **named, "receipt_sha256": digest}))(rows)
+        ids = {name: value for name, value in named.items() if isinstance(value, str)}
+        self._ledger.enter(rows, str(facts["kind"]), {**ids, "receipt_sha256": digest}, at)
         return receipt
 
+    def finish(self, receipt: Receipt) -> Receipt:
+        """Bring the erasure out of the machine, then out of the write-ahead log; the receipt says how that went."""
+        state = self._ledger.publish()
+        self.scrub()
+        return replace(receipt, ledger=state)
+
     def scrub(self) -> None:
-        """Empty the write-ahead log; if readers stand in it, try again for about a second."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not self._rows.scrub():
-            if time.monotonic() >= deadline:
-                log.warning("what was erased stays in the write-ahead log until its next checkpoint")
-                return
-            time.sleep(_BETWEEN_SCRUBS_S)
+        """Have the store clear away what was erased, as `scrub` does."""
+        scrub(self._rows)
+
+
+def scrub(rows: Rows) -> None:
+    """Have the store clear away what was erased; if others stand in the way, try again for about a second."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not rows.scrub():
+        if time.monotonic() >= deadline:
+            log.warning("what was erased stays in the store's files or write-ahead log until they are next tidied")
+            return
+        time.sleep(_BETWEEN_SCRUBS_S)

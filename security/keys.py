@@ -16,22 +16,31 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lookalike.errors import CollectionNotFound, KeyUnavailable, TamperedData
+from lookalike.errors import CollectionNotFound, KeyUnavailable, RestoreUnfinished, TamperedData
 from lookalike.ports import CollectionRow, Rows, RowWriter
 from security.envelope import Context, key_id_of, open_sealed, seal
 from security.key_wrap import KeyWrapper, wrapping_key_id
 from security.root_key import root_key
 from security.secret_key import KEY_BYTES, SecretKey
 
+T = TypeVar("T")
+
 DEPLOYMENT_SETTING = "deployment"
 PUBLIC_KEY_SETTING = "signing.public"
+RESTORING_SETTING = "restore.unfinished"
+"""Stands among the rows while a backup is written into them."""
+
+EPOCH_SETTING = "epoch"
+"""A random id that each restore gives anew, so that two copies of one deployment are told apart; unset at first."""
+
 _KEY_NAMES = ("audit", "lookup", "model", "signing")
 _VERSION_BYTES = 4
 
@@ -49,24 +58,46 @@ class CollectionKeys:
     wrappers: Mapping[bytes, KeyWrapper]
 
 
-def open_key_ring(spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None) -> KeyRing:
+def open_key_ring(
+    spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None, restoring: bool = False
+) -> KeyRing:
     """The key ring of a data folder, made at its first start. spec: LOOKALIKE_KEYS; folder: the data folder.
 
-    Raises: BadSettings; KeyUnavailable if the root key is missing, unsafe, or not the one of this folder.
+    restoring: for the restore itself, whose rows are opened by nobody else before they are whole.
+    Raises: BadSettings; KeyUnavailable if the root key is missing, unsafe, or not the one of this folder;
+    RestoreUnfinished.
     """
-    fresh = rows.read().get_setting(DEPLOYMENT_SETTING) is None
+    reader = rows.read()
+    if not restoring and reader.get_setting(RESTORING_SETTING) is not None:
+        raise RestoreUnfinished("a restore into these records goes on or was interrupted: run it again")
+    fresh = reader.get_setting(DEPLOYMENT_SETTING) is None
     return KeyRing(rows, root_key(spec, folder, rows, fresh=fresh, passphrase_file=passphrase_file))
+
+
+class KeyReader(Protocol):
+    """What a key ring reads of a store of rows."""
+
+    def get_setting(self, name: str) -> bytes | None: ...
+    def collections(self) -> list[CollectionRow]: ...
+
+
+class KeyStore(Protocol):
+    """What a key ring needs of a store of rows: Rows, or what a backup holds."""
+
+    def read(self) -> KeyReader: ...
+    def write(self, work: Callable[[RowWriter], T]) -> T: ...
 
 
 class KeyRing:
     """Unwraps and makes keys, and computes what needs one of them. Thread-safe."""
 
-    def __init__(self, rows: Rows, root: SecretKey) -> None:
+    def __init__(self, rows: KeyStore, root: SecretKey) -> None:
         """Raises: KeyUnavailable if `root` is not the key that this data folder was made with."""
         self._rows = rows
         self._root = root
         self.deployment = _settle(rows, root)
         reader = rows.read()
+        self.epoch = (reader.get_setting(EPOCH_SETTING) or b"").decode("ascii")
         keys = {name: self._open_setting(name, reader.get_setting(f"key.{name}")) for name in _KEY_NAMES}
         self.audit_key = keys["audit"]
         self.model_key = keys["model"]
@@ -198,7 +229,7 @@ class KeyRing:
         return SecretKey(open_sealed(self._root, wrapped, self.context("deployment-key", record=name)))
 
 
-def _settle(rows: Rows, root: SecretKey) -> str:
+def _settle(rows: KeyStore, root: SecretKey) -> str:
     """The deployment's id; at the first start it is made, with its keys, in one transaction.
 
     Of several processes that start at once the first settles them, and the others find them there.

@@ -64,18 +64,29 @@ def _from_file(place: Place) -> SecretKey:
         raise BadSettings("LOOKALIKE_KEYS: file: needs a path, such as file:/etc/lookalike/root.key")
     path = place.folder / place.name
     if place.fresh and not os.path.lexists(path):
-        _create(path)
+        _create(path, secrets.token_bytes(KEY_BYTES))
     return SecretKey(read_secret_file(path, "the root key", exactly=KEY_BYTES))
 
 
-def _create(path: Path) -> None:
-    """Write a random key under a temporary name, then link it: of two processes at once, one's key is used by both."""
+def put_root_key(path: Path, material: bytes) -> None:
+    """Put a root key in its place, for a data folder that is restored.
+
+    Raises: KeyUnavailable where it cannot be written, or another key lies there.
+    """
+    if not os.path.lexists(path):
+        _create(path, material)
+    if read_secret_file(path, "the root key", exactly=KEY_BYTES) != material:
+        raise KeyUnavailable(f"another root key lies there already: {path}")
+
+
+def _create(path: Path, material: bytes) -> None:
+    """Write a key under a temporary name, then link it: of two processes at once, one's key is used by both."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
-            os.write(descriptor, secrets.token_bytes(KEY_BYTES))
+            os.write(descriptor, material)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -17,7 +17,7 @@ from pathlib import Path
 from lookalike.domain import AuditEntry, Kind
 from lookalike.errors import BadModel, TamperedData
 from lookalike.model_shelf import Shelf, ShelvedModel
-from lookalike.ports import Rows, RowWriter
+from lookalike.ports import RowReader, Rows, RowWriter
 from security.audit import SealedAuditLog
 from security.envelope import Context, open_sealed, seal
 from security.keys import KeyRing
@@ -79,6 +79,10 @@ class SealedModels:
                 return b"".join(open_stream(self._keyring.model_key, file, self._file_context(digest)))
         except OSError as error:
             raise BadModel(f"the file of an imported model cannot be read: {error.strerror}") from error
+
+    def files(self, rows: RowReader) -> list[Path]:
+        """The files of what these rows list, which may be an older state than the present one."""
+        return [self._path(found.digest) for found in self._open(rows.get_setting(SHELF_SETTING)).models]
 
     def drop(self, digest: str) -> None:
         """Delete a bundle's file, if it is there."""

@@ -40,6 +40,8 @@ from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.keys import KeyRing
+from security.ledger_copy import Ledger
+from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -61,15 +63,22 @@ class SealedRecords:
     """The port Records. Thread-safe, and several processes may share the rows below."""
 
     def __init__(
-        self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, clock: Callable[[], float] = time.time
+        self,
+        rows: Rows,
+        keyring: KeyRing,
+        audit: SealedAuditLog,
+        clock: Callable[[], float] = time.time,
+        ledger: Ledger | None = None,
     ) -> None:
+        """ledger: where erasures are entered; by default one that has no copy outside the data folder."""
         self._rows = rows
         self._keyring = keyring
         self._audit = audit
         self._clock = clock
         self._sealer = RowSealer(keyring)
         self._cursors = Cursors(keyring)
-        self._erasure = Erasure(rows, keyring, audit)
+        self._ledger = ledger or Ledger(rows, keyring, audit)
+        self._erasure = Erasure(rows, keyring, audit, self._ledger)
 
     # ---------------------------------------------------------------------------------------- collections
 
@@ -117,6 +126,7 @@ class SealedRecords:
         def delete(rows: RowWriter) -> Receipt:
             self._row_of(rows, collection)
             subjects, samples = rows.count(collection.id)
+            exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
@@ -124,12 +134,13 @@ class SealedRecords:
                 "subjects": subjects,
                 "samples": samples,
             }
+            if exported:
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
         receipt = self._rows.write(delete)
         self._keyring.forget_collection(collection.id)
-        self._erasure.scrub()
-        return receipt
+        return self._erasure.finish(receipt)
 
     def count(self, collection: Collection) -> tuple[int, int]:
         return self._rows.read().count(collection.id)
@@ -207,11 +218,11 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
+            if exported := exports_of(rows, self._sealer, collection, row.created_at):
+                facts["exported"] = exported
             return self._erasure.sign(rows, entry, facts, self._clock())
 
-        receipt = self._rows.write(erase)
-        self._erasure.scrub()
-        return receipt
+        return self._erasure.finish(self._rows.write(erase))
 
     def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
         lookup = self._sealer.subject_lookup(collection, subject_id)
@@ -308,8 +319,11 @@ class SealedRecords:
             self._sample_row(rows, subject, sample_id)
             rows.delete_sample(sample_id)
             note(rows)
+            facts = {"collection": collection.id, "subject": subject.key, "sample": sample_id}
+            self._ledger.enter(rows, "sample", facts, self._clock())
 
         self._rows.write(delete)
+        self._ledger.publish()
         self._erasure.scrub()
 
     def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:

@@ -43,6 +43,7 @@ class RowSealer:
 
     def __init__(self, keyring: KeyRing) -> None:
         self._keyring = keyring
+        self._opened: dict[str, tuple[CollectionRow, Collection]] = {}
 
     # ---------------------------------------------------------------------------------------- collections
 
@@ -61,10 +62,16 @@ class RowSealer:
         return self._collection_payload(self._keyring.collection_keys(collection.id).newest, collection)
 
     def open_collection(self, row: CollectionRow) -> Collection:
+        """Opened once for as long as its row stays the same to the bit: every call on a collection asks for it."""
+        before = self._opened.get(row.id)
+        if before is not None and before[0] == row:
+            return before[1]
         self._keyring.unwrap_collection(row)
         key = self._keyring.key_for(row.id, row.payload)
         context = self._keyring.context("collection", collection=row.id, version=micros(row.created_at))
-        return decode_collection(row.id, row.created_at, open_sealed(key, row.payload, context))
+        opened = decode_collection(row.id, row.created_at, open_sealed(key, row.payload, context))
+        self._opened[row.id] = row, opened
+        return opened
 
     def _collection_payload(self, key: SecretKey, collection: Collection) -> bytes:
         context = self._keyring.context("collection", collection=collection.id, version=micros(collection.created_at))

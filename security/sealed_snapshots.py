@@ -68,7 +68,9 @@ class SealedSnapshots:
         return b"".join(open_stream(key, file, self._context(collection)))
 
     def _context(self, collection: Collection) -> Context:
-        return self._keyring.context("snapshot", collection=collection.id, model=collection.space.model)
+        # The epoch: numbers begin anew with a restore, so a snapshot of the time before must not open after it.
+        epoch, model = self._keyring.epoch, collection.space.model
+        return self._keyring.context("snapshot", collection=collection.id, record=epoch, model=model)
 
     def _path(self, collection: Collection) -> Path:
         first = collection.generation == FIRST_GENERATION

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
@@ -50,8 +51,54 @@ def seal_stream(key: SecretKey, pieces: Iterable[bytes], context: Context) -> It
     return _seal_with_salt(key, pieces, context, salt, prefix, CHUNK_BYTES)
 
 
-def open_stream(key: SecretKey, source: BinaryIO, context: Context) -> Iterator[bytes]:
-    """The plaintext chunk by chunk. Raises: TamperedData at the first that does not verify, or if any is missing."""
+class StreamSealer:
+    """Seals a stream piece by piece, for those to whom the pieces come. header: goes before all that it gives."""
+
+    def __init__(
+        self, key: SecretKey, context: Context, salt: bytes | None = None, prefix: bytes | None = None,
+        size: int = CHUNK_BYTES,
+    ) -> None:  # fmt: skip
+        """salt, prefix: fresh random ones unless given; a salt must never serve twice under one key."""
+        self._prefix = secrets.token_bytes(PREFIX_BYTES) if prefix is None else prefix
+        salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
+        head = MAGIC + SUITE + key.id + size.to_bytes(4, "big") + salt + self._prefix
+        self._cipher, commitment = _derive(key, head, context)
+        self.header = head + commitment
+        self._size = size
+        self._counter = 0
+        self._pending = bytearray()
+
+    def seal(self, piece: bytes) -> Iterator[bytes]:
+        """The chunks that this piece completes; what is left of it waits for the next one."""
+        view = memoryview(piece)
+        while len(self._pending) + len(view) > self._size:
+            taken = self._size - len(self._pending)
+            self._pending += view[:taken]
+            view = view[taken:]
+            yield self._chunk(last=False)
+        self._pending += view
+
+    def finish(self) -> bytes:
+        """The last chunk, perhaps an empty one."""
+        return self._chunk(last=True)
+
+    def _chunk(self, last: bool) -> bytes:
+        sealed = self._cipher.encrypt(nonce_of(self._prefix, self._counter, last), bytes(self._pending), None)
+        self._counter, self._pending = self._counter + 1, bytearray()
+        return sealed
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StreamHead:
+    """What a header says once it has been verified. size: of a chunk's plaintext in bytes; prefix: of the nonces."""
+
+    cipher: AESGCM
+    prefix: bytes
+    size: int
+
+
+def read_head(key: SecretKey, source: BinaryIO, context: Context) -> StreamHead:
+    """Read a stream's header. Raises: TamperedData unless it is whole and of this key and context."""
     header = source.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES or header[: len(MAGIC)] != MAGIC:
         raise TamperedData("a sealed file is damaged or of an unknown format")
@@ -63,42 +110,44 @@ def open_stream(key: SecretKey, source: BinaryIO, context: Context) -> Iterator[
     cipher, commitment = _derive(key, header[:_COMMITMENT_AT], context)
     if not hmac.compare_digest(commitment, header[_COMMITMENT_AT:]):
         raise TamperedData("a sealed file is damaged, misplaced, or was sealed under another key")
-    return _opened_chunks(cipher, header[_PREFIX_AT:_COMMITMENT_AT], source, size + TAG_BYTES)
+    return StreamHead(cipher, header[_PREFIX_AT:_COMMITMENT_AT], size)
 
 
-def _opened_chunks(cipher: AESGCM, prefix: bytes, source: BinaryIO, sealed_size: int) -> Iterator[bytes]:
+def open_stream(key: SecretKey, source: BinaryIO, context: Context) -> Iterator[bytes]:
+    """The plaintext chunk by chunk. Raises: TamperedData at the first that does not verify, or if any is missing."""
+    return _opened_chunks(read_head(key, source, context), source)
+
+
+def _opened_chunks(head: StreamHead, source: BinaryIO) -> Iterator[bytes]:
+    sealed_size = head.size + TAG_BYTES
     counter, sealed, last = 0, source.read(sealed_size), False
     while not last:
         following = source.read(sealed_size)
         last = not following
-        try:
-            yield cipher.decrypt(_nonce(prefix, counter, last), sealed, None)
-        except InvalidTag:
-            raise TamperedData("a sealed file is damaged, cut short or put together from parts") from None
+        yield open_chunk(head, sealed, counter, last)
         counter, sealed = counter + 1, following
+
+
+def open_chunk(head: StreamHead, sealed: bytes, counter: int, last: bool) -> bytes:
+    """The plaintext of the chunk of this number. Raises: TamperedData."""
+    try:
+        return head.cipher.decrypt(nonce_of(head.prefix, counter, last), sealed, None)
+    except InvalidTag:
+        raise TamperedData("a sealed file is damaged, cut short or put together from parts") from None
 
 
 def _seal_with_salt(
     key: SecretKey, pieces: Iterable[bytes], context: Context, salt: bytes, prefix: bytes, size: int
 ) -> Iterator[bytes]:
-    """A salt must never serve twice under one key."""
-    header = MAGIC + SUITE + key.id + size.to_bytes(4, "big") + salt + prefix
-    cipher, commitment = _derive(key, header, context)
-    yield header + commitment
-    counter, pending = 0, bytearray()
+    sealer = StreamSealer(key, context, salt, prefix, size)
+    yield sealer.header
     for piece in pieces:
-        view = memoryview(piece)
-        while len(pending) + len(view) > size:
-            taken = size - len(pending)
-            pending += view[:taken]
-            view = view[taken:]
-            yield cipher.encrypt(_nonce(prefix, counter, last=False), bytes(pending), None)
-            counter, pending = counter + 1, bytearray()
-        pending += view
-    yield cipher.encrypt(_nonce(prefix, counter, last=True), bytes(pending), None)
+        yield from sealer.seal(piece)
+    yield sealer.finish()
 
 
-def _nonce(prefix: bytes, counter: int, last: bool) -> bytes:
+def nonce_of(prefix: bytes, counter: int, last: bool) -> bytes:
+    """12 bytes: prefix, counter, and whether the chunk is the last."""
     if counter >= MAX_CHUNKS:
         raise ValueError("a stream has at most 2**32 chunks")
     return prefix + counter.to_bytes(4, "big") + (b"\x01" if last else b"\x00")

@@ -2,7 +2,8 @@
 
 In the clear stand the collection's random id, random ids of rows and kept faces, and how often something changed: not
 when somebody was seen, nor how often. A row and a crop are bound to their ids, so that none can take another's place.
-The key is the collection's: deleting a row overwrites it here, and takes nothing from a copy made before.
+The key is the collection's: deleting a row overwrites it here, and takes nothing from a copy made before. So they are
+left out of backups, whose ledger tells nothing of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
 from lookalike.unknown_groups import Changes, KeptFace, Unknown
 from lookalike.unknowns import UnknownsMoved
 from security.audit import SealedAuditLog
-from security.erasure import Erasure
+from security.erasure import scrub
 from security.keys import KeyRing
 from security.sealed_codec import canonical
 from security.sealed_rows import RowSealer
@@ -36,7 +37,6 @@ class SealedUnknowns:
         self._rows = rows
         self._audit = audit
         self._sealer = RowSealer(keyring)
-        self._erasure = Erasure(rows, keyring, audit)
 
     def version(self, collection: Collection) -> int:
         return _version(self._rows.read(), collection)
@@ -78,7 +78,7 @@ class SealedUnknowns:
 
         found = self._rows.write(write)
         if entry is not None:
-            self._erasure.scrub()
+            scrub(self._rows)
         return found
 
     def _faces_of(self, rows: RowReader, collection: Collection, ids: Iterable[str]) -> set[str]:
@@ -100,6 +100,11 @@ class SealedUnknowns:
 
     def _open(self, collection: Collection, id: str, payload: bytes) -> Unknown:
         return decode(id, self._sealer.open_of(collection, "unknown", payload, id))
+
+
+def of_unknowns(setting: str) -> bool:
+    """Whether a setting of this name is part of what is kept here."""
+    return any(f"/{kind}" in setting for kind in (_ROWS, _CROPS, _VERSION))
 
 
 def _version(rows: RowReader, collection: Collection) -> int:

@@ -24,6 +24,7 @@ from lookalike.ports import Rows, RowWriter
 from security.audit import SealedAuditLog
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
+from security.ledger_copy import Ledger
 from security.rbac import check_grantable, manages, principal_for
 from security.sealed_codec import canonical, decode_grants, encode_grants
 
@@ -84,12 +85,15 @@ class ApiKeys:
         audit: SealedAuditLog,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
     ) -> None:
+        """ledger: where revocations are entered; by default one that has no copy outside the data folder."""
         self._rows = rows
         self._keyring = keyring
         self._audit = audit
         self._clock = clock
         self._timer = timer
+        self._ledger = ledger or Ledger(rows, keyring, audit)
         self._sealing = keyring.derived_key("api keys")
         self._remembered: dict[bytes, _Remembered] = {}
         self._lock = threading.Lock()
@@ -177,9 +181,11 @@ class ApiKeys:
                 if not rows.delete_api_key(id):
                     raise KeyNotFound("there is no such key among those that this credential manages")
                 note(rows)
+                self._ledger.enter(rows, "api_key", {"api_key": id}, self._clock())
 
             self._rows.write(delete)
             record.written = True
+            self._ledger.publish()
             with self._lock:
                 self._remembered.pop(found[1], None)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lookalike.errors import LookalikeError, StorageFull, StorageUnavailable
@@ -16,18 +18,63 @@ WRITING = ".writing"
 
 def write_whole(path: Path, chunks: Iterable[bytes], what: str) -> None:
     """Replace the file. what: is said in the error. Raises: StorageFull, StorageUnavailable; the old one stays then."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+    file = WholeFile(path, what)
     try:
-        with open(temporary, "xb", opener=_private) as file:
-            file.writelines(chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _storage_error(error, what) from error
+        with _storage_errors(what):
+            for chunk in chunks:
+                file.write(chunk)
+        file.commit()
     finally:
-        temporary.unlink(missing_ok=True)
+        file.abort()
+
+
+class WholeFile:
+    """A file that is being written under another name until it is whole; `abort` leaves no trace of it."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Raises: StorageFull, StorageUnavailable."""
+        self._path = path
+        self._what = what
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+        with _storage_errors(what):
+            self._file = open(self._temporary, "xb", opener=_private)  # noqa: SIM115, for `commit` and `abort` close it
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # `sweep_unfinished` leaves it
+
+    def write(self, data: bytes) -> None:
+        """Raises: StorageFull, StorageUnavailable."""
+        with _storage_errors(self._what):
+            self._file.write(data)
+
+    def commit(self) -> None:
+        """Put it in its place; it is there after a power cut too. Raises: StorageFull, StorageUnavailable."""
+        with _storage_errors(self._what):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._path)
+            _sync(self._path.parent)
+
+    def abort(self) -> None:
+        """Forget what was written, unless it is in its place already."""
+        with contextlib.suppress(OSError):  # what is left of the buffer goes nowhere
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _storage_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
+def sweep_unfinished(folder: Path, ending: str) -> None:
+    """Delete what was left of files `*ENDING` by processes that were killed; one that is being written is left."""
+    for leftover in folder.glob(f".*{ending}.*{WRITING}"):
+        with contextlib.suppress(OSError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 def _private(path: str, flags: int) -> int:
@@ -42,7 +89,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(error: OSError, what: str) -> LookalikeError:
+def storage_error(error: OSError, what: str) -> LookalikeError:
+    """Our error for one of the file system's. what: was not written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"the disk is full: {what} was not written")
     return StorageUnavailable(f"{what} was not written: {error.strerror}")

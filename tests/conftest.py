@@ -1,14 +1,21 @@
-"""Pictures that tests may use: those of ../shared, and portraits that pinned packages bring."""
+"""Pictures that tests may use: those of ../shared, and portraits that pinned packages bring; and test servers."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from index.postgres_connection import connection_params
+from index.postgres_rows import PostgresRows
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LOOKALIKE_SHARED", ROOT.parent / "shared"))
@@ -41,3 +48,47 @@ def portraits() -> dict[str, bytes]:
     with zipfile.ZipFile(sources[1][0]) as wheel:
         found["astronaut.png"] = wheel.read("skimage/data/astronaut.png")
     return found
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server that tests/services/postgresql/run has started. database: the one that connections go to."""
+
+    url: str
+    password_file: Path
+    ca: Path
+
+    def password(self) -> str:
+        return self.password_file.read_text().strip()
+
+    def database(self, name: str) -> str:
+        """The URL of another database of this server."""
+        return self.url.rpartition("/")[0] + "/" + name
+
+    def rows(self, schema: str) -> PostgresRows:
+        """A store of its own for each schema."""
+        return PostgresRows(connection_params(self.url, None), self.password, schema)
+
+    def run(self, statement: str) -> list[tuple]:
+        """Run a statement outside the store, as someone would who has the database's password."""
+        with psycopg.connect(self.url, password=self.password(), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description is not None else []
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> PostgresServer:
+    """The test server; the test is left out, and says so, where there is none."""
+    url = os.environ.get("LOOKALIKE_TEST_POSTGRESQL")
+    if url is None:
+        pytest.skip("left out: there is no PostgreSQL (tests/services/start starts one)")
+    names = ("LOOKALIKE_TEST_POSTGRESQL_PASSWORD_FILE", "LOOKALIKE_TEST_POSTGRESQL_CA")
+    return PostgresServer(url, *(Path(os.environ[name]) for name in names))
+
+
+@pytest.fixture
+def schema(postgresql: PostgresServer) -> Iterator[str]:
+    """The name of a schema that is this test's own, and is dropped after it."""
+    name = f"test_{secrets.token_hex(8)}"
+    yield name
+    postgresql.run(f"DROP SCHEMA IF EXISTS {name} CASCADE")

@@ -32,20 +32,49 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every entry's seal, the chain over all of them, and the signed checkpoints."""
+    """Check every entry's seal, the chain over all of them, the signed checkpoints, and the ledger if there is one."""
     with open_vault(require_local("audit verify")) as vault:
+        ledger = vault.ledger.verify()
         report = vault.audit.verify(checkpoints)
         vault.record("audit.verify", "ok" if report.sound else "tampered_data")
     if as_json:
-        print_json({"sound": report.sound, **asdict(report)})
+        print_json({"sound": report.sound, **asdict(report), "ledger_lines": ledger})
     elif report.sound:
         print(
             f"sound: {report.entries} entries in one chain, "
             f"{report.checkpoints} signed checkpoints cover the first {report.covered}"
         )
+        if ledger is not None:
+            print(f"the ledger is sound: {ledger} lines in one chain")
+        if report.lost:
+            print(f"{report.lost} checkpoints are of entries that a restore from a backup left behind")
     if not report.sound:
         complain(f"the audit log is broken at entry {report.broken_at}: {report.reason} (tampered_data)")
         raise typer.Exit(1)
+
+
+@app.command()
+def checkpoint(
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Append it to this file, on another machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign where the log ends now, for keeping elsewhere; it also goes into the folder of LOOKALIKE_LEDGER."""
+    from lookalike.domain import Ledgered
+
+    with open_vault(require_local("audit checkpoint")) as vault:
+        vault.record("audit.checkpoint")
+        ledger = vault.ledger.checkpoint()
+        made = vault.audit.checkpoint(out)
+    if made is None:
+        return
+    if as_json:
+        print_json({"seq": made.seq, "checkpoint": json.loads(made.line), "ledger": ledger.value})
+    else:
+        print(made.line.decode())
+    if ledger is Ledgered.PENDING:
+        complain("it could not be written to LOOKALIKE_LEDGER")
 
 
 @app.command()

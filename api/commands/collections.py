@@ -1,4 +1,4 @@
-"""`lookalike collections`: create, list, show and delete galleries."""
+"""`lookalike collections`: create, list, show, export, import and delete galleries."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.commands import transfers
 from api.commands.output import JsonOption, print_json, print_table
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
     from api.client_shapes import CollectionJson
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, show and delete collections.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, show, export, import and delete collections.")
+app.command("export")(transfers.export)
+app.command("import")(transfers.import_)
 
 Name = Annotated[str, typer.Argument(metavar="COLLECTION")]
 
@@ -77,7 +80,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 @app.command()
 def show(name: Name, as_json: JsonOption = False) -> None:
-    """Show a collection's policy and how much is in it."""
+    """Show a collection's policy, how much is in it, and how its index answers."""
     with open_client() as client:
         found = client.collection(name)
     if as_json:
@@ -123,12 +126,22 @@ def delete(name: Name, as_json: JsonOption = False) -> None:
 
 
 def _readable(found: CollectionJson) -> dict[str, object]:
-    """The collection with its other generations in words."""
+    """The collection with its other generations and the state of its index in words."""
     words = [
         f"{g['id']}: {g['model']}, {g['state']}{' until ' + g['until'] if 'until' in g else ''}"
         for g in found.get("generations", [])
     ]
-    return {**found, "generations": "; ".join(words) or "none besides"}
+    shown = {**found, "generations": "; ".join(words) or "none besides"}
+    state = found.get("index_state")
+    if state is not None:
+        size = f"{state['memory_bytes'] / 1e6:,.1f} MB" if state["memory_bytes"] else "none in this process"
+        shown |= {
+            "index_state": f"{state['structure']}: {state['why']}",
+            "  rows": f"{state['rows']:,}, and {state['removed']:,} removed ones that still take room",
+            "  memory": f"{size}; parts: {state['parts']}",
+            "  next change": state["next_change"],
+        }
+    return shown
 
 
 def _rows(found: list[CollectionJson]) -> list[tuple[object, ...]]:

@@ -108,12 +108,11 @@ def _runtime(settings: Settings) -> Answer:
     return ("note" if fallen_back else "ok"), text
 
 
-def _sqlite(settings: Settings) -> Answer:
-    from index.sqlite_connection import require_safe_sqlite
+def _records(settings: Settings) -> Answer:
+    from api.record_store import store_place
+    from index.stores import store_of
 
-    found = version("apsw")
-    require_safe_sqlite(found)
-    return "ok", f"SQLite {'.'.join(found.split('.')[:3])}"
+    return "ok", store_of(settings.records).look(store_place(settings))
 
 
 def _data_folder(settings: Settings) -> Answer:
@@ -132,6 +131,8 @@ def _data_format(settings: Settings) -> Answer:
     from index.data_format import STATEMENT
     from index.schema import FORMAT
 
+    if settings.records != "sqlite:":
+        return "ok", "none: the database states that of the records"
     try:
         stated = json.loads((settings.data / STATEMENT).read_text("utf-8"))["format"]
     except FileNotFoundError:
@@ -154,9 +155,34 @@ def _root_key(settings: Settings) -> Answer:
         return "wrong", f"{file} can be read by others: chmod 400"
     if (folder / "records.db").exists() and not file.exists():
         return "wrong", f"{file} is missing, and nothing stored can be read without it"
+    if settings.records != "sqlite:" and not file.exists():
+        return "note", f"{file} is missing: it is made where the database is new, else take the one of another replica"
     if file.resolve().is_relative_to(folder.resolve()):
         return "note", f"{file} lies inside the data folder: whoever copies the folder can read it all (LOOKALIKE_KEYS)"
     return "ok", str(file)
+
+
+def _ledger(settings: Settings) -> Answer:
+    folder = settings.ledger
+    if folder is None:
+        return "note", "none: a restored backup would bring back who was erased since (LOOKALIKE_LEDGER)"
+    if not folder.is_dir():
+        return "wrong", f"{folder} is no folder: make it, or mount what it lies on"
+    if folder.resolve().is_relative_to(settings.data.resolve()):
+        return "wrong", f"{folder} lies inside the data folder and is lost together with it (LOOKALIKE_LEDGER)"
+    if not os.access(folder, os.W_OK):
+        return "wrong", f"{folder} cannot be written to"
+    data = settings.data.absolute()
+    together = data.exists() and folder.stat().st_dev == data.stat().st_dev
+    return ("note", f"{folder} is on the disk of the data folder") if together else ("ok", str(folder))
+
+
+def _backup_key(settings: Settings) -> Answer:
+    from security.recipient import read_recipient
+
+    if settings.backup_key is None:
+        return "note", "none: backups need one (lookalike backup keygen, LOOKALIKE_BACKUP_KEY)"
+    return "ok", f"backups are sealed to {read_recipient(settings.backup_key).fingerprint}"
 
 
 def _tls(settings: Settings) -> Answer:
@@ -212,7 +238,13 @@ def _disk(settings: Settings) -> Answer:
 
 
 def _secret_files(settings: Settings) -> Answer:
-    files = (settings.bootstrap_key_file, settings.api_key_file, settings.passphrase_file, settings.tls_key)
+    files = (
+        settings.bootstrap_key_file,
+        settings.api_key_file,
+        settings.passphrase_file,
+        settings.tls_key,
+        settings.postgresql_password_file,
+    )
     named = [file for file in files if file is not None]
     missing = [str(file) for file in named if not file.is_file()]
     if missing:
@@ -241,10 +273,12 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _packages,
     _profile,
     _runtime,
-    _sqlite,
+    _records,
     _data_folder,
     _data_format,
     _root_key,
+    _ledger,
+    _backup_key,
     _tls,
     _port,
     _disk,

@@ -15,9 +15,11 @@ from itertools import islice
 from typing import Final, cast
 
 from api.client import Client, ClientError
-from api.client_shapes import RejectedJson, SampleJson
+from api.client_shapes import ConsentJson, RejectedJson, SampleJson, SubjectJson
 from api.commands.journal import Journal, key_of, mark_of
-from api.commands.people import PersonPicture
+from lookalike.bulk import Facts, Item, Loaded, Unreadable
+from lookalike.domain import Consent
+from lookalike.errors import InvalidInput
 
 CONCERN_ALL: Final = frozenset({401, 403, 404, 429, 500, 501, 502, 503, 504, 507, 0})
 """Statuses after which the next picture would fare no better."""
@@ -27,26 +29,30 @@ CONCERN_ALL: Final = frozenset({401, 403, 404, 429, 500, 501, 502, 503, 504, 507
 class Refused:
     """A picture that was not enrolled. reasons: stable words."""
 
-    picture: PersonPicture
+    label: str
+    subject: str
     reasons: tuple[str, ...]
 
 
 @dataclass(slots=True, repr=False)
 class Outcome:
-    """How a run went. skipped: enrolled before; conflicts: enrolled, but worth a second look; stopped: why it ended."""
+    """How a run went. skipped: enrolled before; stopped: why it ended.
+
+    conflicts: enrolled, but worth a second look: label, subject, and why.
+    """
 
     enrolled: int = 0
     skipped: int = 0
     rejected: list[Refused] = field(default_factory=list)
-    conflicts: list[tuple[PersonPicture, Mapping[str, object]]] = field(default_factory=list)
+    conflicts: list[tuple[str, str, Mapping[str, object]]] = field(default_factory=list)
     stopped: ClientError | KeyboardInterrupt | None = None
 
 
 class Enroller:
     """Enrols pictures into one collection.
 
-    identity: tells this collection from a later one of the same name. metadata: to be put on subjects once they have
-    a sample; what a subject has besides stays.
+    identity: tells this collection from a later one of the same name. What a source says of a subject besides is put
+    once it has a sample; what the subject has besides stays.
     """
 
     def __init__(
@@ -56,21 +62,20 @@ class Enroller:
         identity: str,
         journal: Journal,
         *,
-        metadata: Mapping[str, Mapping[str, str]],
         max_bytes: int,
     ) -> None:
         self._client = client
         self._collection = collection
         self._identity = identity
         self._journal = journal
-        self._metadata = dict(metadata)
+        self._put: dict[str, Facts] = {}
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._marks: set[str] = set()
         self._live: dict[str, frozenset[str]] = {}
         self.outcome = Outcome()
 
-    def run(self, pictures: Sequence[PersonPicture], threads: int, on_done: Callable[[], None]) -> Outcome:
+    def run(self, pictures: Sequence[Item], threads: int, on_done: Callable[[], None]) -> Outcome:
         """Enrol them all, or stop at what concerns every picture, or at Ctrl-C once what was sent is answered."""
         todo = iter(pictures)
         with ThreadPoolExecutor(threads, thread_name_prefix="enrol") as pool:
@@ -87,36 +92,32 @@ class Enroller:
                 pool.shutdown(wait=True, cancel_futures=True)
         return self.outcome
 
-    def _submit(self, pool: ThreadPoolExecutor, todo: Iterator[PersonPicture], count: int) -> set[Future[None]]:
+    def _submit(self, pool: ThreadPoolExecutor, todo: Iterator[Item], count: int) -> set[Future[None]]:
         return {pool.submit(self._picture, picture) for picture in islice(todo, count)}
 
     # --------------------------------------------------------------------------------------- one picture
 
-    def _picture(self, picture: PersonPicture) -> None:
+    def _picture(self, picture: Item) -> None:
         """Raises: ClientError for what concerns every picture."""
-        data = self._read(picture)
-        if data is None:
+        try:
+            loaded = picture.load(self._max_bytes)
+            loaded.facts.checked()
+        except Unreadable as error:
+            self._refuse(picture, error.subject, (error.reason,))
             return
-        mark = mark_of(self._identity, picture.subject, data)
+        except InvalidInput as error:
+            self._refuse(picture, loaded.subject, (error.code,))
+            return
+        mark = mark_of(self._identity, loaded.subject, loaded.data)
         with self._lock:
             seen = mark in self._marks
             self._marks.add(mark)
-        if seen or self._is_enrolled(picture.subject, mark):
+        if seen or self._is_enrolled(loaded.subject, mark):
             with self._lock:
                 self.outcome.skipped += 1
-        elif not self._enrol(picture, data, mark):
+        elif not self._enrol(picture, loaded, mark):
             return
-        self._put_metadata(picture.subject)
-
-    def _read(self, picture: PersonPicture) -> bytes | None:
-        try:
-            if picture.path.stat().st_size > self._max_bytes:
-                self._refuse(picture, ("image_too_large",))
-                return None
-            return picture.path.read_bytes()
-        except OSError:
-            self._refuse(picture, ("unreadable_file",))
-            return None
+        self._put_facts(loaded)
 
     def _is_enrolled(self, subject: str, mark: str) -> bool:
         """Whether the journal knows the picture and the service still has what it became."""
@@ -135,20 +136,20 @@ class Enroller:
                 raise
             return frozenset()
 
-    def _enrol(self, picture: PersonPicture, data: bytes, mark: str) -> bool:
+    def _enrol(self, picture: Item, loaded: Loaded, mark: str) -> bool:
         try:
-            sample, again = self._send(picture.subject, data, mark)
+            sample, again = self._send(loaded.subject, loaded.data, mark)
         except ClientError as error:
             if error.status in CONCERN_ALL:
                 raise
-            self._refuse(picture, _reasons(error))
+            self._refuse(picture, loaded.subject, _reasons(error))
             return False
         self._journal.add(mark, sample["id"])
         with self._lock:
             self.outcome.skipped += again
             self.outcome.enrolled += not again
             if conflict := sample.get("conflict"):
-                self.outcome.conflicts.append((picture, conflict))
+                self.outcome.conflicts.append((picture.label, loaded.subject, conflict))
         return True
 
     def _send(self, subject: str, data: bytes, mark: str) -> tuple[SampleJson, bool]:
@@ -162,27 +163,38 @@ class Enroller:
                 return sample, again
             attempt += 1
 
-    def _put_metadata(self, subject: str) -> None:
-        """Once a run: join the manifest's facts to those that the subject has."""
+    def _put_facts(self, loaded: Loaded) -> None:
+        """Join what the source says of a subject to what is known of it, once a run."""
+        subject = loaded.subject
         with self._lock:
-            wanted = self._metadata.pop(subject, None)
-        if wanted is None:
-            return
-        found = self._client.subject(self._collection, subject)
-        joined = {**found["metadata"], **wanted}
-        if joined != found["metadata"]:
+            if not loaded.facts or self._put.get(subject) == loaded.facts:
+                return
+            self._put[subject] = loaded.facts
+        self._join_facts(subject, loaded.facts, self._client.subject(self._collection, subject))
+
+    def _join_facts(self, subject: str, facts: Facts, found: SubjectJson) -> None:
+        metadata = {**found["metadata"], **facts.metadata}
+        consent = found.get("consent") if facts.consent is None else _consent(facts.consent)
+        valid_from = facts.valid_from or found.get("valid_from")
+        valid_until = facts.valid_until or found.get("valid_until")
+        before = (found["metadata"], found.get("consent"), found.get("valid_from"), found.get("valid_until"))
+        if (metadata, consent, valid_from, valid_until) != before:
             self._client.put_subject(
                 self._collection,
                 subject,
-                metadata=joined,
-                consent=found.get("consent"),
-                valid_from=found.get("valid_from"),
-                valid_until=found.get("valid_until"),
+                metadata=metadata,
+                consent=consent,
+                valid_from=valid_from,
+                valid_until=valid_until,
             )
 
-    def _refuse(self, picture: PersonPicture, reasons: tuple[str, ...]) -> None:
+    def _refuse(self, picture: Item, subject: str, reasons: tuple[str, ...]) -> None:
         with self._lock:
-            self.outcome.rejected.append(Refused(picture, reasons))
+            self.outcome.rejected.append(Refused(picture.label, subject, reasons))
+
+
+def _consent(consent: Consent) -> ConsentJson:
+    return {"basis": consent.basis, "reference": consent.reference, "expires_at": consent.expires_at}
 
 
 def _reasons(error: ClientError) -> tuple[str, ...]:

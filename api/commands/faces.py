@@ -153,3 +153,5 @@ def erase(collection: Collection, subject: Subject, as_json: JsonOption = False)
         print_json(receipt)
     else:
         print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
+    if receipt.get("ledger") == "pending":
+        complain("erased, but not in the ledger yet: until it is, a restored backup would bring the subject back")

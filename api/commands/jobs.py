@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,28 @@ def cancel(id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption
         print_json(job)
     else:
         print(f"{job['id']} {'is ending' if job['state'] == 'running' else job['state']}")
+
+
+@app.command()
+def rejected(
+    id: Annotated[str, typer.Argument(metavar="ID")],
+    out: Annotated[Path | None, typer.Option(help="Write those that were refused to this file, as CSV.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an import refused and why, and what is worth a second look."""
+    from api.commands.enrol import write_rejected
+
+    with open_client() as client:
+        found = list(client.rejected(id))
+    refused = [(item["path"], item["subject"], " ".join(item["reasons"])) for item in found if item["reasons"]]
+    if out is not None:
+        write_rejected(out, refused)
+    if as_json:
+        print_json({"items": found})
+    elif out is not None:
+        print(f"{len(refused)} refused: see {out}")
+    else:
+        print_table(("path", "subject", "reasons"), refused)
 
 
 def calibrate(collection: Annotated[str, typer.Argument(metavar="COLLECTION")], as_json: JsonOption = False) -> None:

@@ -1,4 +1,4 @@
-"""Finds out whom to enrol: a folder per subject, or a CSV manifest, becomes a list of pictures with their subjects.
+"""Finds out whom to enrol: folders, manifests, zip archives and NDJSON become a list of pictures with their subjects.
 
 A folder whose entries are folders holds one subject each, named as the folder; a folder of pictures alone is one
 subject itself. Names are put into Unicode's NFC form, since some file systems keep them in another.
@@ -6,44 +6,61 @@ subject itself. Names are put into Unicode's NFC form, since some file systems k
 
 from __future__ import annotations
 
-import csv
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO
 
+from api.picture_sources import hidden, manifest_rows, nfc, open_source
+from lookalike.bulk import Facts, Item, Loaded, Unreadable
 from lookalike.errors import InvalidInput
 
-JUNK: Final = frozenset({"thumbs.db", "desktop.ini"})
+ARCHIVES = (".zip", ".ndjson", ".jsonl")
+MAX_PICTURES = 10_000_000
+"""In one archive; the service takes fewer in one import."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PersonPicture:
-    """A file to enrol and whose picture it is."""
+    """A file to enrol and whose picture it is. facts: what is known of the subject besides."""
 
     path: Path
     subject: str
+    facts: Facts = field(default_factory=Facts)
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+    def load(self, max_bytes: int) -> Loaded:
+        """Raises: Unreadable."""
+        try:
+            if self.path.stat().st_size > max_bytes:
+                raise Unreadable("image_too_large", self.subject)
+            return Loaded(self.subject, self.path.read_bytes(), self.facts)
+        except OSError:
+            raise Unreadable("unreadable_file", self.subject) from None
 
 
 @dataclass(slots=True, repr=False)
 class People:
-    """What was found. metadata: for subjects whose manifest has some; misplaced: files that belong to nobody."""
+    """What was found. misplaced: files that belong to nobody; archives: files that are open until `close`."""
 
-    pictures: list[PersonPicture] = field(default_factory=list)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    pictures: list[Item] = field(default_factory=list)
     misplaced: list[Path] = field(default_factory=list)
+    archives: list[BinaryIO] = field(default_factory=list)
 
-    @property
-    def subjects(self) -> int:
-        return len({picture.subject for picture in self.pictures})
+    def close(self) -> None:
+        """Close the archives."""
+        for archive in self.archives:
+            archive.close()
 
 
 def find_people(paths: Sequence[Path], subject: str | None = None) -> People:
     """Everything under the paths. subject: whose pictures all of them are, instead of their folders' names.
 
-    Raises: InvalidInput for a path that does not say whose it is, or a manifest that cannot be read.
+    Raises: InvalidInput for a path that does not say whose it is, or a manifest or archive that cannot be read.
     """
     people = People()
     for path in paths:
@@ -54,14 +71,14 @@ def find_people(paths: Sequence[Path], subject: str | None = None) -> People:
             _from_folder(path, people)
         elif path.suffix.lower() == ".csv":
             _from_manifest(path, people)
+        elif path.suffix.lower() in ARCHIVES:
+            _from_archive(path, people)
         else:
-            raise InvalidInput(f"{path}: name a folder or a CSV manifest, or say whose picture it is with --subject")
+            raise InvalidInput(
+                f"{path}: name a folder, a CSV manifest, a zip archive or an NDJSON file, or say whose picture it is "
+                "with --subject"
+            )
     return people
-
-
-def nfc(text: str) -> str:
-    """The text as a subject's id has to be: in Unicode's NFC form."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _from_folder(folder: Path, people: People) -> None:
@@ -84,29 +101,21 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in JUNK
+    return hidden(path.name)
 
 
 def _from_manifest(manifest: Path, people: People) -> None:
-    """Rows of `path`, `subject` and metadata; a relative path is looked for beside the manifest."""
+    """A relative path is looked for beside the manifest."""
+    with manifest.open(encoding="utf-8-sig", newline="") as file:
+        rows = manifest_rows(file, str(manifest))
+    people.pictures += [PersonPicture(manifest.parent / row.path, row.subject, row.facts) for row in rows]
+
+
+def _from_archive(path: Path, people: People) -> None:
+    file = path.open("rb")
+    people.archives.append(file)
     try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            if not {"path", "subject"} <= set(rows.fieldnames or ()):
-                raise InvalidInput(f"{manifest}: its first line must name the columns path and subject")
-            _read_rows(rows, manifest, people)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{manifest} is not a CSV file in UTF-8: {error}") from error
-
-
-def _read_rows(rows: Iterable[dict[str, str]], manifest: Path, people: People) -> None:
-    for number, row in enumerate(rows, 2):
-        if not row["path"] or not row["subject"] or None in row:
-            raise InvalidInput(
-                f"{manifest} line {number}: a path, a subject and no more cells than columns are allowed"
-            )
-        subject = nfc(row["subject"])
-        people.pictures.append(PersonPicture(manifest.parent / row["path"], subject))
-        facts = {key: value for key, value in row.items() if key not in ("path", "subject") and value}
-        if facts:
-            people.metadata.setdefault(subject, {}).update(facts)
+        people.pictures += open_source(file, MAX_PICTURES)
+    except InvalidInput as error:
+        people.close()
+        raise InvalidInput(f"{path}: {error}") from error

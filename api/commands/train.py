@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,18 +41,31 @@ def train(
     config = recipe_for(source, kind) if source.is_dir() else read_config(source)
     asked = {"optimiser__minutes": minutes, "optimiser__steps": steps, "seed": seed}
     config = changed(config, **{name: value for name, value in asked.items() if value is not None})
+    options = {"kind": kind if source.is_dir() else None, "minutes": minutes, "steps": steps, "seed": seed}
     try:
         with stages() as show:
             run = run_recipe(config, out, settings.data.absolute() / "models", show, resume=resume)
             for path, reason in run.left_out:
                 complain(f"left out {path}: {reason}")
             show("judging and exporting", 0, 1)
-            exported = export_run(run, _command(config, source))
+            # Only names: where things lay is nobody's business.
+            exported = export_run(run, again("train", source.name, options | {"seed": config.seed}))
             show("judging and exporting", 1, 1)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with: lookalike train {source} --out {out} --resume")
+        complain(f"stopped; go on with: {again('train', str(source), options | {'out': out})} --resume")
         raise typer.Exit(1) from None
+    if run.steps < config.optimiser.steps:
+        complain(_why_it_ended(config, run.steps, run.worked_s))
     _tell(exported.verdict, exported.folder, out, as_json)
+
+
+def _why_it_ended(config: TrainConfig, steps: int, worked_s: float) -> str:
+    """Of a run that ended before its last step."""
+    ended = f"training ended after {steps} of {config.optimiser.steps} steps: "
+    minutes = config.optimiser.minutes
+    if minutes and worked_s >= 60 * minutes:
+        return f"{ended}its {minutes:g} minutes were used up; more of --minutes goes on with --resume"
+    return f"{ended}{config.optimiser.patience} evaluations in a row brought nothing more"
 
 
 def _tell(verdict: Verdict, folder: Path, out: Path, as_json: bool) -> None:
@@ -64,13 +78,15 @@ def _tell(verdict: Verdict, folder: Path, out: Path, as_json: bool) -> None:
     if rows:
         print_table(("on classes kept apart, %", *verdict.names), rows)
     print(verdict.sentence)
-    print(f"curves: tensorboard --logdir {out}")
-    print(f"pack it: lookalike models pack {folder} --key KEY --out {out.name}.lkb (lookalike models keygen makes KEY)")
+    print(f"curves: tensorboard --logdir {shlex.quote(str(out))}")
+    print(f"use it here: lookalike models import {shlex.quote(str(folder))}")
+    print(f"or carry it elsewhere: {again('models pack', str(folder), {'out': f'{out.name}.lkb'})}")
 
 
-def _command(config: TrainConfig, source: Path) -> str:
-    """What gives this run again. Only names: where things lay is nobody's business."""
-    return f"lookalike train {source.name} --seed {config.seed}"
+def again(command: str, source: str, options: Mapping[str, object]) -> str:
+    """What a user would type. options: by name, None for one that was not given."""
+    given = [f"--{name} {shlex.quote(f'{value}')}" for name, value in options.items() if value is not None]
+    return " ".join([f"lookalike {command}", shlex.quote(source), *given])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from api.commands.output import JsonOption, complain, print_json, print_table
 from api.commands.session import require_local
-from api.commands.train import stages
+from api.commands.train import again, stages
 
 if TYPE_CHECKING:
     from embedder.train.tune import Study
@@ -27,7 +27,7 @@ def tune(
     space: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Another file with the table [tune].")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each side in the comparison at the end.")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each side in the comparison at the end.")] = 3,
     pruner: Annotated[str, typer.Option(help="Who ends trials early: median, hyperband or none.")] = "median",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
     as_json: JsonOption = False,
@@ -48,7 +48,8 @@ def tune(
         with stages() as show:
             study = search(plan, out, settings.data.absolute() / "models", _briefly(show), resume=resume)
     except KeyboardInterrupt:
-        complain(f"stopped; go on with: lookalike tune {config} --out {out} --resume")
+        asked = {"out": out, "trials": trials, "minutes": minutes, "space": space, "seeds": seeds, "pruner": pruner}
+        complain(f"stopped; go on with: {again('tune', str(config), asked)} --resume")
         raise typer.Exit(1) from None
     _tell(study, out, as_json)
 

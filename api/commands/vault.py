@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lookalike.errors import BadSettings
 
 if TYPE_CHECKING:
+    from lookalike.ports import Rows
     from lookalike.settings import Settings
     from security.audit import SealedAuditLog
     from security.keys import KeyRing
+    from security.ledger_copy import Ledger
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,8 +23,10 @@ class Vault:
     """What is open. record: puts an entry of this command's doing into the audit log."""
 
     settings: Settings
+    rows: Rows
     keyring: KeyRing
     audit: SealedAuditLog
+    ledger: Ledger
 
     def record(self, action: str, outcome: str = "ok") -> None:
         """One audit entry in the name of `local:UID`."""
@@ -35,17 +38,18 @@ class Vault:
 @contextmanager
 def open_vault(settings: Settings) -> Iterator[Vault]:
     """Raises: BadSettings where there is no data folder yet, KeyUnavailable, DataTooNew, StorageUnavailable."""
-    from index.data_format import DataFolder
-    from index.sqlite_rows import SqliteRows
+    from api.record_store import open_rows
     from security.audit import SealedAuditLog
     from security.keys import open_key_ring
+    from security.ledger_copy import Ledger
 
     folder = settings.data.absolute()
     if not folder.is_dir():
         raise BadSettings(f"there is no data folder at {folder}: `lookalike serve` makes it, or set LOOKALIKE_DATA")
     with ExitStack() as stack:
-        held = stack.enter_context(DataFolder(folder, version("lookalike")))
-        rows = SqliteRows(held.records)
-        stack.callback(rows.close)
+        rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
-        yield Vault(settings, keyring, SealedAuditLog(rows, keyring))
+        audit = SealedAuditLog(rows, keyring)
+        ledger = Ledger(rows, keyring, audit, settings.ledger)
+        ledger.require_current()
+        yield Vault(settings, rows, keyring, audit, ledger)

@@ -19,8 +19,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(stric
 
 @router.get("", response_model=JobList, responses=problems())
 async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
-    """The jobs of the collections that the caller may run jobs on, newest first."""
-    _allow(caller)
+    """The jobs of the collections that the caller may run jobs on, and the caller's own imports, newest first."""
+    require_jobs(caller)
     return await read(
         edge, lambda: JobList(items=[JobOut.of(job) for job in edge.services.jobs.jobs() if _sees(caller, job)])
     )
@@ -29,31 +29,34 @@ async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
 @router.get("/{id}", response_model=JobOut, responses=problems(404))
 async def read_job(id: str, edge: EdgeDep, caller: CallerDep) -> Response:
     """One job."""
-    _allow(caller)
-    return await read(edge, lambda: JobOut.of(_find(edge, caller, id)))
+    require_jobs(caller)
+    return await read(edge, lambda: JobOut.of(find_job(edge, caller, id)))
 
 
 @router.post("/{id}/cancel", response_model=JobOut, responses=problems(404, 409))
 async def cancel_job(id: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
     """Cancel a job that waits; one that runs ends within seconds."""
-    _allow(caller)
+    require_jobs(caller)
 
     def work() -> Answer:
-        return answered(200, JobOut.of(edge.services.jobs.cancel(_find(edge, caller, id).id)))
+        return answered(200, JobOut.of(edge.services.jobs.cancel(find_job(edge, caller, id).id)))
 
     return await write(request, edge, caller, None, work)
 
 
-def _allow(caller: Caller) -> None:
-    if not caller.principal.may_anywhere(Permission.RUN_JOBS):
-        raise PermissionDenied("this needs the permission 'run_jobs', which the credential lacks")
+def require_jobs(caller: Caller) -> None:
+    """Raises: PermissionDenied unless the caller may run jobs somewhere, or import, which is a job too."""
+    if not any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, Permission.ENROL)):
+        raise PermissionDenied("this needs the permission 'run_jobs' or 'enrol', which the credential lacks")
 
 
 def _sees(caller: Caller, job: Job) -> bool:
-    return caller.principal.may(Permission.RUN_JOBS, job.collection)
+    """Those who may run jobs see them; whoever asked for one sees that."""
+    own = job.principal == caller.principal.id and caller.principal.may(Permission.ENROL, job.collection)
+    return own or caller.principal.may(Permission.RUN_JOBS, job.collection)
 
 
-def _find(edge: Edge, caller: Caller, id: str) -> Job:
+def find_job(edge: Edge, caller: Caller, id: str) -> Job:
     """Raises: JobNotFound, also for a job that the caller may not see."""
     job = edge.services.jobs.job(id)
     if not _sees(caller, job):

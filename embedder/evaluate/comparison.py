@@ -6,6 +6,8 @@ margin on both sides, which is a test of equivalence (D. Schuirmann, J. Pharmaco
 "unclear" that neither holds: too few people to say. The first figure judges, chosen before anything was seen; the
 others inform, since of several figures one or another comes out well by chance.
 
+Drawing few people again tells little of people in general: below `FEW_GROUPS` the sentence says so.
+
 A training run is one of many that other seeds would have given. Given several, their mean is judged, and how they
 differ widens the interval by Student's t. With one seed the verdict speaks for that run alone.
 """
@@ -38,6 +40,9 @@ MARGIN = 0.01
 """Differences up to this count as none: a point of per cent."""
 
 ENOUGH_SEEDS = 3
+
+FEW_GROUPS = 10
+"""Intervals from drawing fewer people or classes again are too narrow."""
 
 JUDGES: dict[Kind, tuple[str, ...]] = {
     "face": ("fnir@0.01", "fnir@0.1", "tar@0.001", "tar@0.0001", "accuracy", "rank-1"),
@@ -92,9 +97,8 @@ class Comparison:
     @property
     def _rests_on(self) -> str:
         runs = "one run of each" if self.runs == 1 else f"the mean of {self.runs} seeds"
-        few = f"; fewer than {ENOUGH_SEEDS} seeds say little of the next" if 1 < self.runs < ENOUGH_SEEDS else ""
         who = "people" if self.kind == "face" else "classes"
-        return f"({self.pictures:,} pictures of {self.groups:,} {who}, {runs}{few})"
+        return f"({self.pictures:,} pictures of {self.groups:,} {who}, {runs}{caution(self.groups, self.runs)})"
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -179,6 +183,12 @@ def in_words(found: Difference, names: tuple[str, str], margin: float) -> str:
     return f"{names[0]} is {found.verdict} than {names[1]}{little}: {figures}, gain {span} points."
 
 
+def caution(groups: int, runs: int) -> str:
+    """What makes a verdict a hint: few people or classes, or few seeds. Nothing where there are enough of both."""
+    few = "; so few make the interval too narrow: take it as a hint" if groups < FEW_GROUPS else ""
+    return few + (f"; fewer than {ENOUGH_SEEDS} seeds say little of the next" if 1 < runs < ENOUGH_SEEDS else "")
+
+
 def points(margin: float) -> str:
     """0.01 as "1 point"."""
     return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
@@ -207,12 +217,32 @@ def _differences(
     for key in shown:
         first = a[0][key]
         ours, theirs = (np.stack([_sampled(run[key]) for run in side]) for side in (a, b))
-        gains = ours - theirs if first.higher else theirs - ours
-        gain = _pooled(gains, first.groups, alike, seed)
-        means = float(ours[:, 0].mean()), float(theirs[:, 0].mean())
-        seeds = tuple(float(each) for each in gains[:, 0])
-        found.append(Difference(key, first.measure, *means, gain, judged(gain, margin), seeds))
+        one = difference(key, first.measure, ours, theirs, first.groups, higher=first.higher, alike=alike, seed=seed,
+                         margin=margin)  # fmt: skip
+        found.append(one)
     return tuple(found)
+
+
+def difference(
+    key: str,
+    measure: str,
+    ours: Numbers,
+    theirs: Numbers,
+    groups: int,
+    *,
+    higher: bool = True,
+    alike: bool = False,
+    margin: float = MARGIN,
+    seed: int = 1,
+) -> Difference:
+    """One figure of two models, judged. ours, theirs: (seeds, 1 + B), the figure and its paired resamples.
+
+    groups: people or classes that were drawn again; alike: both models gave the same vectors.
+    """
+    gains = ours - theirs if higher else theirs - ours
+    gain = _pooled(gains, groups, alike, seed)
+    means = float(ours[:, 0].mean()), float(theirs[:, 0].mean())
+    return Difference(key, measure, *means, gain, judged(gain, margin), tuple(float(each) for each in gains[:, 0]))
 
 
 def _pooled(gains: Numbers, groups: int, alike: bool, seed: int) -> Estimate:

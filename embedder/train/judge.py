@@ -1,27 +1,30 @@
 """Better, worse or the same: a trained network against the best of what costs no training, on classes it never saw.
 
-Both make vectors of the same held-out pictures. Classes are drawn again with replacement, a thousand times; in each
-draw both are measured, and the difference is kept. Its 95 % interval decides: wholly above zero is "better", wholly
-below is "worse", otherwise it cannot be told. The rival is the baseline with the highest value, the least kind choice.
+Both make vectors of the same held-out pictures, and the rule is that of `lookalike evaluate` for two models
+(embedder/evaluate/comparison.py): classes are drawn again, and the interval of the difference decides. The rival is the
+baseline with the highest value, the least kind choice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from embedder.evaluate.comparison import MARGIN, Difference, caution, difference, in_words
+from embedder.evaluate.intervals import draw_weights
 from embedder.train.config import TrainConfig
-from embedder.train.measures import MAIN, measures
-from embedder.train.resampling import difference_interval
-from embedder.train.vectors import Compared
+from embedder.train.measures import MAIN, measures, resampled
+from embedder.train.vectors import Compared, Way
+from lookalike.domain import Labels
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """names: of the measures; table: way → their values; differences: of the main one, low and high, in 0..1.
 
-    word: "better", "worse", "the same" or "untested"; sentence: for people.
+    word: "better", "worse", "same", "unclear" or "untested"; sentence: for people.
     """
 
     word: str
@@ -64,17 +67,33 @@ def judge(compared: Compared, config: TrainConfig) -> Verdict:
     found = {way.name: measures(way.probes, way.templates, labels, kind) for way in ways}
     names = tuple(next(iter(found.values())))
     rival = max(compared.baselines, key=lambda way: found[way.name][main])
-    differences = difference_interval(compared.trained, rival, labels, kind)
-    value, low, high = differences[main]
-    word = "better" if low > 0 else "worse" if high < 0 else "the same"
-    told = {
-        "better": "better than the best of what costs no training",
-        "worse": "worse than what costs no training",
-        "the same": "not told apart from what costs no training",
-    }[word]
-    sentence = (
-        f"{compared.trained.name.capitalize()} is {told} ({rival.name}): {main} {100 * value:+.2f} points, "
-        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, on {len(np.unique(labels))} classes not trained on."
-    )
+    judged = differences_of([compared.trained], [rival], labels, kind)
+    differences = {name: (one.gain.value, one.gain.low, one.gain.high) for name, one in judged.items()}
+    sentence = told(judged[main], (compared.trained.name, f"the best of what costs no training ({rival.name})"))
+    sentence += f" ({len(np.unique(labels))} classes not trained on{caution(len(np.unique(labels)), 1)})"
     table = {name: tuple(values[n] for n in names) for name, values in found.items()}
-    return Verdict(word, sentence, main, rival.name, names, table, differences)
+    return Verdict(judged[main].verdict, sentence, main, rival.name, names, table, differences)
+
+
+def differences_of(
+    ours: Sequence[Way], theirs: Sequence[Way], labels: Labels, kind: str, seed: int = 1
+) -> dict[str, Difference]:
+    """Each measure that has resamples, ours against theirs on the same pictures. ours, theirs: one of each seed."""
+    classes = len(np.unique(labels))
+    weights = draw_weights(classes, seed=seed)
+    a, b = ([resampled(w.probes, w.templates, labels, kind, weights) for w in side] for side in (ours, theirs))
+    alike = all(
+        np.array_equal(one.probes, other.probes) and np.array_equal(one.templates, other.templates)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+    found = {}
+    for name in a[0]:
+        figures = np.stack([run[name] for run in a]), np.stack([run[name] for run in b])
+        found[name] = difference(name, name, *figures, classes, alike=alike, seed=seed)
+    return found
+
+
+def told(found: Difference, names: tuple[str, str]) -> str:
+    """The verdict as a sentence. names: of ours and theirs."""
+    sentence = in_words(found, names, MARGIN)
+    return sentence[0].upper() + sentence[1:]

@@ -11,6 +11,7 @@ vectors, which is 2 - 2 · cosine, except for soft margins, which take the dista
 | multi-similarity | pairs weighed by how hard they are | Wang et al. 2019, arXiv:1904.06627 |
 | arcface | an angle's margin to each training class's own vector | Deng et al. 2019, arXiv:1801.07698 |
 | proxy-anchor | each training class's own vector as an anchor | Kim et al. 2020, arXiv:2003.13911 |
+| none | nothing: a teacher alone is followed (embedder/train/teacher.py) | |
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ def _proxy_anchor(loss: Loss, classes: int, dimension: int) -> Objective:
     return Objective(made, tuple(made.parameters()))
 
 
+def _none(loss: Loss, classes: int, dimension: int) -> Objective:
+    return Objective(lambda embeddings, labels: embeddings.sum() * 0)
+
+
 def _mined(loss: Any, miner: Any) -> Objective:
     return Objective(lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels)))
 
@@ -92,4 +97,5 @@ LOSSES: dict[str, Callable[[Loss, int, int], Objective]] = {
     "multi-similarity": _multi_similarity,
     "arcface": _arcface,
     "proxy-anchor": _proxy_anchor,
+    "none": _none,
 }

@@ -9,24 +9,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedder.evaluate.identification import fnir_at, open_set
+from embedder.evaluate.identification import fnir_figures, open_set
+from embedder.evaluate.intervals import Numbers, weighted_means
 from embedder.evaluate.retrieval import retrieval
 from embedder.evaluate.verification import curve_over_all_pairs
 from lookalike.domain import Floats, Labels
 
 GALLERIES = 12
+FPIR = 0.01
 MAIN = {"face": "open_set", "image": "map_r"}
 """What chooses the best moment and judges, unless a configuration's `select` chooses otherwise."""
 
 
 def measures(probes: Floats, templates: Floats, labels: Labels, kind: str) -> dict[str, float]:
     """By name, each higher is better. probes, templates: (N, D) unit, the same pictures; labels: (N,)."""
-    searched = retrieval(probes, labels)
-    found = {"recall_1": searched.recall_at(1), "map_r": searched.map_at_r}
+    alone = np.ones((1, len(np.unique(labels))))
+    found = {name: float(figures[0]) for name, figures in resampled(probes, templates, labels, kind, alone).items()}
     if kind == "face":
         found["tar_1e-3"] = curve_over_all_pairs(probes, labels).tar_at(1e-3)
-        draws = (open_set(probes, templates, labels, *half_enrolled(labels, seed)) for seed in range(GALLERIES))
-        found["open_set"] = 1 - float(np.mean([fnir_at(searches, 0.01) for searches in draws]))
+    return found
+
+
+def resampled(probes: Floats, templates: Floats, labels: Labels, kind: str, weights: Numbers) -> dict[str, Numbers]:
+    """recall_1, map_r and, of faces, open_set, each with its resamples: (1 + B,). Shapes as `measures`.
+
+    weights: (1 + B, classes) of `draw_weights`, the classes in the order of their labels. Who is enrolled and what is
+    searched among stay as they are: a class drawn twice is no distractor of itself.
+    """
+    _, label = np.unique(labels, return_inverse=True)
+    searched = retrieval(probes, label)
+    found = {
+        "recall_1": weighted_means(searched.found_within(1), searched.label, weights),
+        "map_r": weighted_means(searched.average_precision, searched.label, weights),
+    }
+    if kind == "face":
+        draws = (open_set(probes, templates, label, *half_enrolled(label, seed)) for seed in range(GALLERIES))
+        found["open_set"] = 1 - np.mean([fnir_figures(searches, FPIR, weights) for searches in draws], axis=0)
     return found
 
 

@@ -30,7 +30,7 @@ from embedder.train.batches import (
     frozen_features,
 )
 from embedder.train.checkpoints import State, load_checkpoint, save_checkpoint
-from embedder.train.config import TrainConfig, config_from, to_dict
+from embedder.train.config import TrainConfig, changed, config_from, to_dict
 from embedder.train.journal import Journal
 from embedder.train.losses import Objective, open_objective
 from embedder.train.measures import MAIN, measures
@@ -46,6 +46,7 @@ from embedder.train.pictures import (
     with_two_or_more,
 )
 from embedder.train.schedule import rate_factor
+from embedder.train.teacher import Teacher, meet_teacher
 from lookalike.errors import InvalidInput
 
 Progress = Callable[[str, int, int], None]
@@ -61,7 +62,11 @@ PROXY_RATE = 100
 
 @dataclass(slots=True)
 class Run:
-    """What a run works with. start: unit vectors of the training pictures before training, for the leash."""
+    """What a run works with. start: unit vectors of the training pictures before training, for the leash.
+
+    lesson: the teacher's vectors of the held-out pictures, upright.
+    steps, worked_s: done in the end, also by a run that this one went on with.
+    """
 
     config: TrainConfig
     folder: Path
@@ -74,9 +79,12 @@ class Run:
     names: tuple[str, ...]
     left_out: list[tuple[Path, str]]
     start: torch.Tensor | None = None
+    teacher: Teacher | None = None
+    lesson: torch.Tensor | None = None
     features: torch.Tensor | None = None
     held_features: torch.Tensor | None = None
     averaged: dict[str, torch.Tensor] | None = None
+    steps: int = 0
     worked_s: float = 0.0
 
 
@@ -97,28 +105,9 @@ def train(
     Raises: InvalidInput where configuration, pictures or folder do not allow it; ModelNotAvailable; BadModel.
     """
     _claim(config, folder, resume)
-
-    # Pictures: no class is on both sides.
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    listed = list_pictures(config.data)
-    apart = np.isin(listed.labels, held_out_classes(len(listed.names), config.data, config.seed))
-    run = _prepare(config, folder, cache_dir, listed, apart, on_progress, {} if kept is None else kept)
-
-    # Network, loss and optimiser.
-    classes, labels = np.unique(run.training.labels, return_inverse=True)
-    run.training = PictureSet(run.training.squares, labels.astype(np.int64), run.training.paths)
-    objective = open_objective(config.loss, len(classes), run.network.dimension)
-    for parameter in objective.parameters:
-        parameter.data = parameter.data.to(run.device)
-    groups = list(run.network.groups(config.optimiser))
-    if objective.parameters:
-        rate = config.optimiser.rate * PROXY_RATE
-        groups.append({"params": list(objective.parameters), "lr": rate, "base_lr": rate, "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups)
+    run, objective, optimiser = begin(config, folder, cache_dir, on_progress, {} if kept is None else kept)
 
     # Where the run stands.
-    if config.optimiser.ema:
-        run.averaged = {k: v.detach().clone() for k, v in run.network.top.state_dict().items()}
     own = {f"p{i}": p.data for i, p in enumerate(objective.parameters)}
     parts = {"top": run.network.top, "averaged": run.averaged or {}, "objective": own}
     state = load_checkpoint(folder / CHECKPOINT, parts, optimiser) if (folder / CHECKPOINT).exists() else State()
@@ -133,8 +122,33 @@ def train(
             journal.projector(run.held_out, upright.numpy(), run.names, state.step)
     finally:
         journal.close()
-    run.worked_s = state.seconds
+    run.steps, run.worked_s = state.step, state.seconds
     return run
+
+
+def begin(
+    config: TrainConfig, folder: Path, cache_dir: Path, on_progress: Progress, kept: dict[str, torch.Tensor]
+) -> tuple[Run, Objective, torch.optim.AdamW]:
+    """All that a run needs before its first step. The folder is there; kept: as `train` has it."""
+    # Pictures: no class is on both sides.
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    listed = list_pictures(config.data)
+    apart = np.isin(listed.labels, held_out_classes(len(listed.names), config.data, config.seed))
+    run = _prepare(config, folder, cache_dir, listed, apart, on_progress, kept)
+
+    # Network, loss and optimiser.
+    classes, labels = np.unique(run.training.labels, return_inverse=True)
+    run.training = PictureSet(run.training.squares, labels.astype(np.int64), run.training.paths)
+    objective = open_objective(config.loss, len(classes), run.network.dimension)
+    for parameter in objective.parameters:
+        parameter.data = parameter.data.to(run.device)
+    groups = list(run.network.groups(config.optimiser))
+    if objective.parameters:
+        rate = config.optimiser.rate * PROXY_RATE
+        groups.append({"params": list(objective.parameters), "lr": rate, "base_lr": rate, "weight_decay": 0.0})
+    if config.optimiser.ema:
+        run.averaged = {k: v.detach().clone() for k, v in run.network.top.state_dict().items()}
+    return run, objective, torch.optim.AdamW(groups)
 
 
 def _to_the_end(row: dict[str, float]) -> bool:
@@ -151,41 +165,50 @@ def _loop(
     on_progress: Progress,
     watch: Watcher,
 ) -> None:
-    config, settings = run.config, run.config.optimiser
+    settings = run.config.optimiser
     if not state.history:
         _evaluate(run, state, journal, {})
         save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
     ended = any(watch(row) for row in state.history)
     begun, losses = time.monotonic() - state.seconds, []
-    batches = _batches(run, state.step * settings.accumulate)
+    batches = batches_from(run, state.step * settings.accumulate)
     run.network.train()
     while state.step < settings.steps and not ended and not _is_over(state, settings):
-        factor = state.cut * rate_factor(state.step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        optimiser.zero_grad(set_to_none=True)
-        for part in range(settings.accumulate):
-            number, batch = state.step * settings.accumulate + part, next(batches)
-            torch.manual_seed(config.seed * 7_919 + number)  # dropout's draws; the first batch's making draws too
-            loss = _loss_of(run, batch, objective, number) / settings.accumulate
-            loss.backward()
-            losses.append(float(loss.detach()) * settings.accumulate)
-        if settings.clip:
-            torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], settings.clip)
-        optimiser.step()
-        state.step += 1
-        if run.averaged is not None:
-            _average(run.averaged, run.network.top, min(settings.ema, (1 + state.step) / (10 + state.step)))
+        rate = settings.rate * state.cut * rate_factor(state.step, settings)
+        losses += step(run, objective, optimiser, state, batches)
         on_progress("training", state.step, settings.steps)
         if state.step % settings.evaluate_every == 0 or state.step == settings.steps:
             state.seconds = time.monotonic() - begun
             if not math.isfinite(losses[-1]):
                 raise InvalidInput(f"the loss is no number any more at step {state.step}: lower optimiser.rate")
-            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": settings.rate * factor})
+            _evaluate(run, state, journal, {"loss": float(np.mean(losses)), "rate": rate})
             losses.clear()
             save_checkpoint(run.folder / CHECKPOINT, state, parts, optimiser)
             ended = watch(state.history[-1])
             run.network.train()
+
+
+def step(
+    run: Run, objective: Objective, optimiser: torch.optim.AdamW, state: State, batches: Iterator[Batch]
+) -> list[float]:
+    """One step of the optimiser over `accumulate` batches. Gives each one's loss."""
+    settings, losses = run.config.optimiser, []
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * state.cut * rate_factor(state.step, settings)
+    optimiser.zero_grad(set_to_none=True)
+    for part in range(settings.accumulate):
+        number, batch = state.step * settings.accumulate + part, next(batches)
+        torch.manual_seed(run.config.seed * 7_919 + number)  # dropout's draws; the first batch's making draws too
+        loss = _loss_of(run, batch, objective, number)
+        (loss / settings.accumulate).backward()
+        losses.append(float(loss.detach()))
+    if settings.clip:
+        torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], settings.clip)
+    optimiser.step()
+    state.step += 1
+    if run.averaged is not None:
+        _average(run.averaged, run.network.top, min(settings.ema, (1 + state.step) / (10 + state.step)))
+    return losses
 
 
 def _loss_of(run: Run, batch: Batch, objective: Objective, number: int) -> torch.Tensor:
@@ -199,10 +222,13 @@ def _loss_of(run: Run, batch: Batch, objective: Objective, number: int) -> torch
         raw = run.network.top(inputs) if run.features is not None else run.network(inputs)
     embeddings = torch.nn.functional.normalize(raw.float())
     loss = _unmixed_loss(run, objective, embeddings, labels, batch.rows)
-    if mixture is None:
-        return loss
-    other = _unmixed_loss(run, objective, embeddings, labels[mixture.other.to(run.device)], batch.rows[mixture.other])
-    return mixture.share * loss + (1 - mixture.share) * other
+    if mixture is not None:
+        others, rows = labels[mixture.other.to(run.device)], batch.rows[mixture.other]
+        other = _unmixed_loss(run, objective, embeddings, others, rows)
+        loss = mixture.share * loss + (1 - mixture.share) * other
+    if run.teacher is not None:  # it sees the mixture too
+        loss = loss + config.loss.leash * (1 - (embeddings * run.teacher(inputs)).sum(1)).mean()
+    return loss
 
 
 def _unmixed_loss(
@@ -230,6 +256,8 @@ def _evaluate(run: Run, state: State, journal: Journal, facts: dict[str, float])
         both = torch.nn.functional.normalize(upright + mirrored).numpy()
         probes = both if run.config.output.flip == "always" else upright.numpy()
         found = measures(probes, both, run.held_out.labels, run.config.data.kind)
+        if run.lesson is not None:
+            row["teacher_cosine"] = float((upright * run.lesson).sum(1).mean())
         row |= found
         journal.row(row)
         value = found[run.config.select or MAIN[run.config.data.kind]]
@@ -269,10 +297,11 @@ def _claim(config: TrainConfig, folder: Path, resume: bool) -> None:
         held = config_from(json.loads(written.read_text("utf-8")))
     except ValueError as error:
         raise InvalidInput("the run's folder holds a config.json that is not a run's") from error
-    if held != config:
+    if changed(held, optimiser__minutes=config.optimiser.minutes) != config:
         raise InvalidInput("the run's folder holds another configuration; give this run a folder of its own")
     if not resume:
         raise InvalidInput("the run's folder holds this run already; go on with it by --resume")
+    write_atomically(written, json.dumps(to_dict(config), indent=1).encode() + b"\n")  # only its time may be another
 
 
 def _prepare(
@@ -330,7 +359,11 @@ def _prepare(
                 run.features = kept[depends]
             else:
                 run.held_features = kept.get(depends)
-    if config.loss.leash:
+    if config.loss.teacher:
+        run.teacher, run.lesson = meet_teacher(
+            config.loss, network, prepare, normalise, training, held_out, on_progress
+        )
+    elif config.loss.leash:
         upright, mirrored = embed_pictures(network, run.training, normalise, run.features)
         run.start = torch.nn.functional.normalize(upright + mirrored)
     return run
@@ -354,7 +387,8 @@ def _frozen(run: Run, pictures: PictureSet, variants: int, on_progress: Progress
     return frozen_features(below, pictures, run.normalise, run.config, variants, show)
 
 
-def _batches(run: Run, first: int) -> Iterator[Batch]:
+def batches_from(run: Run, first: int) -> Iterator[Batch]:
+    """The run's batches from number `first` on."""
     if run.features is not None:
         return cached_features(run.features, run.training.labels, run.config, first)
     return changed_pictures(run.training, run.config, run.normalise, first)

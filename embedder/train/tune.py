@@ -51,7 +51,7 @@ class Plan:
     space: tuple[Dimension, ...]
     trials: int = 20
     minutes: float = 0.0
-    seeds: int = 2
+    seeds: int = 3
     pruner: str = "median"
 
 

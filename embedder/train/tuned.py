@@ -1,8 +1,7 @@
 """Default or tuned: both trained anew with seeds that no trial had, and judged on classes that no trial saw.
 
-For each seed both make vectors of the same test pictures. The difference is averaged over the seeds, and the classes
-are drawn again for its interval. "Better" needs an interval wholly above zero and a gain with every seed: an interval
-from drawing classes does not know what another seed would have done.
+For each seed both make vectors of the same test pictures. The difference is averaged over the seeds, the classes are
+drawn again for its interval, and how the seeds differ widens it: with fewer than three of them little can be told.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from embedder.evaluate.comparison import caution
 from embedder.train.config import Data, TrainConfig, changed
-from embedder.train.judge import judge
+from embedder.train.judge import differences_of, judge, told
 from embedder.train.measures import MAIN, measures
 from embedder.train.pictures import PictureSet, list_pictures, load_pictures, picture_cutters, with_two_or_more
 from embedder.train.recipe import Run, train
-from embedder.train.resampling import mean_difference_interval
 from embedder.train.vectors import Way, compare_ways, embed_sides
 from lookalike.domain import Labels
 
@@ -37,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """word: "better", "worse" or "the same", of the tuned; difference, low, high: over all seeds, in 0..1."""
+    """word: "better", "worse", "same" or "unclear", of the tuned; difference, low, high: over all seeds, in 0..1."""
 
     word: str
     sentence: str
@@ -76,18 +75,13 @@ def compare_on_test(
         outcomes.append(Outcome(seed, values[0], values[1], (words[0], words[1])))
         pairs.append((ways[1], ways[0]))
     on_progress("comparison", 2 * len(seeds), 2 * len(seeds))
-    value, low, high = mean_difference_interval(pairs, labels, data.kind)[measure]
-    word = verdict([outcome.tuned - outcome.default for outcome in outcomes], low, high)
-    classes = len(np.unique(labels))
-    return Comparison(word, _sentence(word, measure, value, low, high, classes, len(seeds)), measure, classes,
-                      tuple(outcomes), value, low, high)  # fmt: skip
-
-
-def verdict(differences: Sequence[float], low: float, high: float) -> str:
-    """Of each seed's difference and the interval of their mean."""
-    if low > 0 and min(differences) > 0:
-        return "better"
-    return "worse" if high < 0 and max(differences) < 0 else "the same"
+    judged = differences_of([tuned for tuned, _ in pairs], [default for _, default in pairs], labels, data.kind)[
+        measure
+    ]
+    classes, gain = len(np.unique(labels)), judged.gain
+    over = f"{classes} classes that no trial saw, {len(seeds)} {'seeds' if len(seeds) > 1 else 'seed'}"
+    sentence = f"{told(judged, ('tuned', 'the default'))} ({over}{caution(classes, len(seeds))})"
+    return Comparison(judged.verdict, sentence, measure, classes, tuple(outcomes), gain.value, gain.low, gain.high)
 
 
 def _trained(
@@ -117,15 +111,3 @@ def _test_pictures(run: Run, test: Sequence[str], data: Data, cache_dir: Path) -
 def _measure(config: TrainConfig) -> str:
     """What chose among trials, where there is an interval for it."""
     return config.select if config.select in ("recall_1", "map_r", "open_set") else MAIN[config.data.kind]
-
-
-def _sentence(word: str, measure: str, value: float, low: float, high: float, classes: int, seeds: int) -> str:
-    told = {
-        "better": "Tuned is better than the default",
-        "worse": "Tuned is worse than the default",
-        "the same": "Tuned and default are not told apart",
-    }[word]
-    return (
-        f"{told}: {measure} {100 * value:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}, "
-        f"on {classes} classes that no trial saw, over {seeds} {'seeds' if seeds > 1 else 'seed'}."
-    )

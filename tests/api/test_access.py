@@ -14,9 +14,12 @@ from tests.api import doubles
 NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face"), "nobody")
 OPEN, ANY_KEY = "open to all", "any valid key"
 UNKNOWNS = "/v1/collections/{collection}/unknowns"
+JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL})
+"""Any of these: an import is a job of whoever may enrol."""
+
 SUBJECT = "/v1/collections/{collection}/subjects/{subject}"
 
-NEEDS: dict[tuple[str, str], Permission | str] = {
+NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
     ("GET", "/metrics"): ANY_KEY,
@@ -60,9 +63,11 @@ NEEDS: dict[tuple[str, str], Permission | str] = {
     ("POST", f"{SUBJECT}/verify"): Permission.IDENTIFY,
     ("POST", "/v1/compare"): Permission.IDENTIFY,
     ("POST", "/v1/detect"): Permission.IDENTIFY,
-    ("GET", "/v1/jobs"): Permission.RUN_JOBS,
-    ("GET", "/v1/jobs/{id}"): Permission.RUN_JOBS,
-    ("POST", "/v1/jobs/{id}/cancel"): Permission.RUN_JOBS,
+    ("POST", "/v1/collections/{collection}/imports"): Permission.ENROL,
+    ("GET", "/v1/jobs"): JOBS,
+    ("GET", "/v1/jobs/{id}"): JOBS,
+    ("GET", "/v1/jobs/{id}/rejected"): JOBS,
+    ("POST", "/v1/jobs/{id}/cancel"): JOBS,
     ("POST", "/v1/api-keys"): Permission.MANAGE_KEYS,
     ("GET", "/v1/api-keys"): Permission.MANAGE_KEYS,
     ("GET", "/v1/api-keys/{id}"): Permission.MANAGE_KEYS,
@@ -90,11 +95,16 @@ def test_every_route_is_in_the_table_and_nothing_else_is(tmp_path):
     services.close()
 
 
-def allowed(needs: Permission | str, held: frozenset[Permission], call: tuple[str, str], scope: str | None) -> bool:
+def allowed(
+    needs: Permission | frozenset[Permission] | str,
+    held: frozenset[Permission],
+    call: tuple[str, str],
+    scope: str | None,
+) -> bool:
     """What the contract says. scope: the collection of the grant, None for all."""
     if needs in (OPEN, ANY_KEY):
         return True
-    if needs not in held:
+    if not (needs if isinstance(needs, frozenset) else {needs}) & held:
         return False
     return scope is None or scope == "own" or ("{collection}" not in call[1] and call not in EVERYWHERE_ONLY)
 

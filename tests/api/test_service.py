@@ -68,7 +68,7 @@ def test_an_enrolled_person_is_identified_a_stranger_is_not_and_an_erased_one_no
     assert crop.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(crop.content)).size == (112, 112)
 
     receipt = client.delete(f"{path}/subjects/{known}")
-    assert receipt.status_code == 200 and set(receipt.json()) == {"body", "signature", "public_key"}
+    assert receipt.status_code == 200 and set(receipt.json()) == {"body", "signature", "public_key", "ledger"}
     gone = client.post(f"{path}/identify?faces=largest&threshold=0.1", files={"image": first}).json()
     assert gone["faces"][0]["candidates"] == []
     assert client.get(f"{path}/subjects/{known}").json()["code"] == "subject_not_found"
@@ -204,6 +204,18 @@ def test_collections_are_changed_listed_and_deleted_with_a_receipt(gallery):
     for method in ("GET", "DELETE"):
         assert client.request(method, path).json()["code"] == "collection_not_found"
     assert client.post(f"{path}/identify", files={"image": b"x"}).json()["code"] == "collection_not_found"
+
+
+def test_a_collection_shows_how_its_index_answers(gallery, people):
+    client, path = gallery
+    enrol(gallery, "someone", next(iter(people.values()))[0])
+    state = client.get(path).json()["index_state"]
+
+    assert (state["structure"], state["rows"], state["dimension"], state["removed"]) == ("exact", 1, 128, 0)
+    assert state["memory_bytes"] >= 512
+    assert state["why"].startswith("in memory, by faiss: ")
+    assert state["next_change"] == "codes from 4,096 rows"
+    assert "index_state" not in client.get("/v1/collections").json()["items"][0]
 
 
 def test_subjects_are_paged_with_an_opaque_cursor(gallery):

@@ -1,4 +1,4 @@
-"""Makes each index backend, and an empty store of rows."""
+"""Makes each index backend, and each store of rows, empty."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from index.backends import BACKENDS
+from index.faiss_index import FaissIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Embeddings, Floats, Space
 from lookalike.ports import Rows, VectorIndex
+from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 16, "none")
 
@@ -23,20 +25,25 @@ def space() -> Space:
     return SPACE
 
 
-@pytest.fixture(params=[*BACKENDS, "faiss: with small segments"])
-def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> MakeIndex:
-    """Each backend; FAISS a second time with bounds so small that a few rows reach its codes, merges and widening."""
-    name = request.param
-    if name not in BACKENDS:
-        from index import faiss_index, faiss_segment
+TINY = "faiss: with tiny bounds"
 
-        monkeypatch.setattr(faiss_segment, "CODES_FROM", 16)
-        monkeypatch.setattr(faiss_segment, "LOOKS", (4, 8))
-        monkeypatch.setattr(faiss_segment, "LOOK_SHARE", 1)
-        monkeypatch.setattr(faiss_index, "SMALLEST_TAIL", 8)
-        monkeypatch.setattr(faiss_index, "SELECTIVE_SHARE", 1000)
-        name = "faiss:"
-    return BACKENDS[name]
+
+@pytest.fixture(params=[*BACKENDS, TINY])
+def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeIndex]:
+    """Each backend; FAISS a second time with bounds so small that a few rows reach codes, merges and widening."""
+    if request.param != TINY:
+        yield BACKENDS[request.param]
+        return
+    shrink_faiss(monkeypatch)
+    made: list[FaissIndex] = []
+
+    def make(space: Space) -> VectorIndex:
+        made.append(FaissIndex(space))
+        return made[-1]
+
+    yield make
+    for index in made:
+        index.settle()
 
 
 @pytest.fixture
@@ -50,8 +57,13 @@ def unit() -> Callable[..., Embeddings]:
     return make
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Iterator[Rows]:
-    store = SqliteRows(tmp_path / "data" / "records.db", busy_timeout_s=5.0)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def rows(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rows]:
+    """Each store; one on PostgreSQL is in a schema of its own."""
+    if request.param == "sqlite":
+        store: Rows = SqliteRows(tmp_path / "data" / "records.db", busy_timeout_s=5.0)
+    else:
+        schema = request.getfixturevalue("schema")
+        store = request.getfixturevalue("postgresql").rows(schema)
     yield store
     store.close()

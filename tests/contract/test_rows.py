@@ -378,3 +378,48 @@ def test_jobs_are_taken_in_order_once_and_again_when_their_lease_has_run_out(fil
     assert filled.write(lambda tx: tx.delete_jobs(100.0)) == 1
     filled.write(lambda tx: tx.delete_collection("c1"))
     assert [row.id for row in filled.read().jobs(10)] == ["j2", "j1"]
+
+
+def test_all_that_hangs_on_samples_is_found_by_their_numbers(filled):
+    first, second = add(filled, "a", blobs={"crop": b"ca", "image": b"ia"}), add(filled, "b", blobs={"crop": b"cb"})
+    filled.write(lambda tx: [tx.put_template(first, space, space.encode()) for space in ("x", "y")])
+    filled.write(lambda tx: [tx.put_calibration("c1", space, space.encode()) for space in ("", "x")])
+    reader = filled.read()
+
+    assert sorted(reader.blobs_of([first, 999])) == [(first, "crop", b"ca"), (first, "image", b"ia")]
+    assert reader.blobs_of([second]) == [(second, "crop", b"cb")]
+    assert sorted(reader.templates_of([first, second])) == [(first, "x", b"x"), (first, "y", b"y")]
+    assert reader.calibrations("c1") == {"": b"", "x": b"x"}
+    assert reader.calibrations("c2") == {}
+
+
+def test_the_last_number_is_told_also_after_its_sample_is_gone(filled):
+    assert filled.read().last_number() == 0
+    number = add(filled, "a")
+    filled.write(lambda tx: tx.delete_sample("a"))
+
+    assert filled.read().last_number() == number
+
+
+def test_numbers_and_changes_go_on_above_what_was_skipped_and_never_go_back(filled):
+    filled.write(lambda tx: tx.skip_to(1 << 32, 1 << 33))
+    number = add(filled, "a")
+    filled.write(lambda tx: tx.skip_to(5, 5))
+
+    assert number == (1 << 32) + 1
+    assert add(filled, "b") == number + 1
+    assert filled.read().last_seq() > 1 << 33
+    assert [change.number for change in filled.read().changes(1 << 33, 10)] == [number, number + 1]
+
+
+def test_a_snapshot_sees_one_state_while_others_write_on(filled):
+    add(filled, "a")
+    with filled.snapshot() as frozen:
+        add(filled, "b")
+        filled.write(lambda tx: tx.delete_sample("a"))
+        filled.write(lambda tx: tx.put_setting("later", b"1"))
+
+        assert [row.id for row in frozen.samples_page("c1", 0, 10)] == ["a"]
+        assert (frozen.count("c1"), frozen.get_setting("later")) == ((1, 1), None)
+    assert [row.id for row in filled.read().samples_page("c1", 0, 10)] == ["b"]
+    assert filled.scrub(), "nothing holds the log any more"

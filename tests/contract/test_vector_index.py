@@ -248,3 +248,19 @@ def test_rows_added_from_several_threads_are_all_there(make_index, space, unit):
 
     assert index.dump()[0].tolist() == sorted(worker * 1000 + i for worker in range(4) for i in range(50))
     assert np.array_equal(index.vectors([3049]), unit(1, seed=3049).vectors)
+
+
+def test_it_describes_itself(make_index, space, unit):
+    index = make_index(space)
+    index.add(np.arange(90), unit(90))
+    index.remove([1, 2, 3])
+
+    state = index.describe()
+
+    assert state.structure in ("exact", "codes")
+    assert (state.rows, state.dimension) == (87, space.dimension)
+    assert state.removed <= 3
+    assert state.parts >= 1
+    assert state.memory_bytes >= 87 * space.dimension * 4
+    assert len(state.why) > 20
+    assert len(state.next_change) > 20

@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from index import faiss_index, faiss_segment
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
+from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 6, "none")
 LABELS = st.lists(st.integers(0, 40), min_size=1, max_size=12)
@@ -21,14 +21,11 @@ class FaissFollowsTheReference(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(faiss_segment, "CODES_FROM", 4)
-        self.patch.setattr(faiss_segment, "LOOKS", (1, 2))
-        self.patch.setattr(faiss_segment, "LOOK_SHARE", 1)
-        self.patch.setattr(faiss_index, "SMALLEST_TAIL", 5)
-        self.patch.setattr(faiss_index, "SELECTIVE_SHARE", 1000)
+        shrink_faiss(self.patch)
         self.ours, self.reference = FaissIndex(SPACE), ExactIndex(SPACE)
 
     def teardown(self) -> None:
+        self.ours.settle()
         self.patch.undo()
 
     def vectors(self, count: int, seed: int) -> Embeddings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from embedder.models import SFACE, load_bundled
 from embedder.onnx_files import simplify
 from embedder.runtime import available_threads, open_runtime, probe_runtime
 from lookalike.errors import BadModel, BadSettings
+from tests.conftest import ROOT
 from tests.embedder.small_models import channel_means
 
 
@@ -49,6 +52,32 @@ def test_threads_share_a_network_without_mixing_answers(name: str, means: bytes)
 
     with ThreadPoolExecutor(8) as pool:
         assert np.allclose(list(pool.map(brightness, levels)), levels, rtol=1e-2)
+
+
+DROPPED = """
+import signal, sys, threading
+from pathlib import Path
+from embedder.runtime import open_runtime
+
+networks = [open_runtime("openvino", threads=1).load(Path(sys.argv[1]).read_bytes(), "means") for _ in range(2)]
+if sys.argv[2] == "oldest first":
+    del networks[0]
+    del networks[0]
+else:
+    dropping = threading.Thread(target=networks.clear)
+    dropping.start()
+    dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("told"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.parametrize("how", ["oldest first", "by another thread"])
+def test_a_signal_finds_its_stack_after_networks_were_dropped(how: str, means: bytes, tmp_path: Path) -> None:
+    (tmp_path / "means.onnx").write_bytes(means)
+    command = [sys.executable, "-c", DROPPED, str(tmp_path / "means.onnx"), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

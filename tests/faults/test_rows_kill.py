@@ -9,9 +9,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from index.sqlite_rows import SqliteRows
+from lookalike.ports import Rows
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
@@ -19,10 +24,16 @@ KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
 WRITER = """
 import os, sys, threading
 from pathlib import Path
+from index.postgres_connection import connection_params
+from index.postgres_rows import PostgresRows
 from index.sqlite_rows import SqliteRows
 from lookalike.ports import CollectionRow, SubjectRow
 
-rows, run = SqliteRows(Path(sys.argv[1])), sys.argv[2]
+run, where = sys.argv[1], sys.argv[2:]
+if len(where) == 1:
+    rows = SqliteRows(Path(where[0]))
+else:
+    rows = PostgresRows(connection_params(where[0], None), lambda: Path(where[1]).read_text().strip(), where[2])
 
 def enrol(worker):
     for i in range(100_000):
@@ -45,10 +56,10 @@ threads = [threading.Thread(target=enrol, args=(worker,), daemon=True) for worke
 """
 
 
-def acknowledged_until_killed(path: Path, run: int, enough: int) -> list[str]:
+def acknowledged_until_killed(where: list[str], run: int, enough: int) -> list[str]:
     """What a writer said is done, until it was killed at about the `enough`-th thing."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(run)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(run), *where], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     lines = []
@@ -62,24 +73,35 @@ def acknowledged_until_killed(path: Path, run: int, enough: int) -> list[str]:
     return lines
 
 
-def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing_that_it_acknowledged(tmp_path):
-    path = tmp_path / "data" / "records.db"
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def store(request, tmp_path) -> tuple[list[str], Callable[[], Rows]]:
+    """Where a writer finds a store, and what opens it here."""
+    if request.param == "sqlite":
+        path = tmp_path / "data" / "records.db"
+        return [str(path)], lambda: SqliteRows(path)
+    server, schema = request.getfixturevalue("postgresql"), request.getfixturevalue("schema")
+    return [server.url, str(server.password_file), schema], lambda: server.rows(schema)
+
+
+def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing_that_it_acknowledged(store):
+    where, open_store = store
     expected: set[str] = set()
     erased: set[str] = set()
     for run in range(KILLS):
-        for line in acknowledged_until_killed(path, run, random.randint(1, 60)):
+        for line in acknowledged_until_killed(where, run, random.randint(1, 60)):
             if line.startswith("-"):
                 erased.add(line[1:])
             else:
                 expected.add(line)
 
-        rows = SqliteRows(path)
-        subjects = Counter(row.key for row in rows.read().subjects_page("c1", "", 1_000_000))
-        samples = Counter(row.subject_key for row in rows.read().samples_page("c1", 0, 1_000_000))
-        numbers = [row.number for row in rows.read().samples_page("c1", 0, 1_000_000)]
-        counts = rows.read().count("c1")
-        steps = [step.seq for step in rows.read().changes(0, 1_000_000)]
-        rows.close()
+        with closing(open_store()) as rows:
+            # A server may still be at what a dead process sent it; whoever writes after it sees how that ended.
+            rows.write(lambda tx: tx.put_setting("turn", b""))
+            subjects = Counter(row.key for row in rows.read().subjects_page("c1", "", 1_000_000))
+            samples = Counter(row.subject_key for row in rows.read().samples_page("c1", 0, 1_000_000))
+            numbers = [row.number for row in rows.read().samples_page("c1", 0, 1_000_000)]
+            counts = rows.read().count("c1")
+            steps = [step.seq for step in rows.read().changes(0, 1_000_000)]
 
         # An erasure may be done without having been acknowledged any more: the one after every third enrolment.
         maybe_erased = {name for name in expected if int(name.rsplit("-", 1)[1]) % 3 == 1}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from index import faiss_index, faiss_segment
+from index import codes, faiss_index, merging
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.faiss_segment import Segment
@@ -52,7 +53,7 @@ def test_the_codes_alone_answer_ordinary_queries(dimension, monkeypatch):
     index = FaissIndex(space)
     index.add(np.arange(20050), Embeddings(space, gallery))
     looked = []
-    monkeypatch.setattr(Segment, "_by_rows", lambda self, queries, k, live: looked.append(len(queries)) or [])
+    monkeypatch.setattr(Segment, "best", lambda self, queries, k, live: looked.append(len(queries)) or [])
 
     found = index.search(Embeddings(space, probes), 1)
 
@@ -79,24 +80,25 @@ def test_a_search_that_has_begun_is_not_touched_by_later_writes():
     index.add(np.arange(3000, 3010), Embeddings(SPACE, unit(10, seed=1)))
     index.remove([1, 3001])
     begun = index._state
-    before = [part.copy() for part in begun.everything()]
+    before = [part.copy() for piece in begun.everything() for part in piece]
 
     index.remove([5, 3004])
     index.add(np.array([6, 3005]), Embeddings(SPACE, unit(2, seed=2)))
 
-    after = begun.everything()
+    after = [part for piece in begun.everything() for part in piece]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_rows_that_are_gone_are_given_back(monkeypatch):
-    monkeypatch.setattr(faiss_index, "SMALLEST_TAIL", 50)
+    monkeypatch.setattr(merging, "FEWEST_DEAD", 50)
     index = FaissIndex(SPACE)
-    index.add(np.arange(1000), Embeddings(SPACE, unit(1000)))
+    index.add(np.arange(1100), Embeddings(SPACE, unit(1100)))
     for label in range(900):
         index.remove([label])
+    index.settle()
 
-    assert len(index._state.main) <= 200
-    assert index.dump()[0].tolist() == list(range(900, 1000))
+    assert sum(len(part.segment) for part in index._state.parts) <= 260
+    assert index.dump()[0].tolist() == list(range(900, 1100))
 
 
 def test_replacing_a_few_rows_over_and_over_does_not_make_the_index_grow():
@@ -104,9 +106,10 @@ def test_replacing_a_few_rows_over_and_over_does_not_make_the_index_grow():
     index.add(np.arange(200), Embeddings(SPACE, unit(200)))
     for seed in range(200):
         index.add(np.arange(20), Embeddings(SPACE, unit(20, seed=seed)))
+    index.settle()
 
     assert len(index) == 200
-    assert len(index._state.main) <= 200 + faiss_index.SMALLEST_TAIL
+    assert sum(len(part.segment) for part in index._state.parts) <= 200 + faiss_index.SMALLEST_TAIL
     assert np.array_equal(index.vectors(range(20)), unit(20, seed=199))
 
 
@@ -118,18 +121,152 @@ def test_a_hundred_thousand_rows_of_128_take_less_than_a_hundred_megabytes():
     index.add(np.arange(100_000), gallery)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    codes = index._state.main._codes.codes.size()
+    coded = sum(part.segment.codes.memory_bytes for part in index._state.parts)
 
-    assert kept + codes < 100e6
+    assert kept + coded < 100e6
 
 
 def test_faiss_keeps_to_the_calling_thread():
     index = FaissIndex(SPACE)
     index.add(np.arange(60_000), Embeddings(SPACE, unit(60_000)))
     probes = Embeddings(SPACE, unit(64, seed=1))
-    faiss_segment.faiss.omp_set_num_threads(2)
-    faiss_segment._mine.ready = False
+    codes.faiss.omp_set_num_threads(2)
+    codes._mine.ready = False
 
     index.search(probes, 5)
 
-    assert faiss_segment.faiss.omp_get_max_threads() == 1
+    assert codes.faiss.omp_get_max_threads() == 1
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Bounds at which some thousand rows fill tails, segments of several sizes, and codes."""
+    monkeypatch.setattr(faiss_index, "SMALLEST_TAIL", 64)
+    monkeypatch.setattr(merging, "LARGEST_ROWS", 4096)
+
+
+def filled(rows, step=64):
+    index = FaissIndex(SPACE)
+    for start in range(0, len(rows), step):
+        index.add(np.arange(start, min(start + step, len(rows))), Embeddings(SPACE, rows[start : start + step]))
+    return index
+
+
+def test_many_small_writes_end_in_few_segments_with_codes(eager):
+    rows = unit(9000)
+    index = filled(rows)
+    index.settle()
+
+    sizes = sorted(len(part.segment) for part in index._state.parts)
+    assert sizes[-1] >= 2048
+    assert len(sizes) <= 10
+    assert all(part.segment.codes is not None for part in index._state.parts if len(part.segment) >= 1024)
+    assert np.array_equal(index.dump()[1], rows)
+
+
+def test_searches_and_writes_go_on_while_segments_are_merged(eager, monkeypatch):
+    merge, begun, go_on = faiss_index._merged, threading.Event(), threading.Event()
+
+    def slowly(parts, codec):
+        begun.set()
+        assert go_on.wait(30)
+        return merge(parts, codec)
+
+    monkeypatch.setattr(faiss_index, "_merged", slowly)
+    rows = unit(200)
+    index = filled(rows)
+    assert begun.wait(30)
+
+    index.remove([3])
+    index.add(np.array([5, 300]), Embeddings(SPACE, unit(2, seed=1)))
+    during = [row[0].label for row in index.search(Embeddings(SPACE, np.concatenate([rows[4:5], unit(2, seed=1)])), 1)]
+    go_on.set()
+    index.settle()
+
+    assert during == [4, 5, 300]
+    assert index.dump()[0].tolist() == [label for label in [*range(200), 300] if label != 3]
+    assert np.array_equal(index.vectors([5, 300]), unit(2, seed=1))
+    assert [n.label for n in index.search(Embeddings(SPACE, rows[3:4]), 1)[0]] != [3]
+
+
+def test_a_merge_that_fails_loses_nothing_and_is_tried_again_by_the_next_write(eager, monkeypatch, caplog):
+    merge = faiss_index._merged
+    monkeypatch.setattr(faiss_index, "_merged", lambda parts, codec: (_ for _ in ()).throw(MemoryError))
+    index = filled(unit(500))
+    index.settle()
+    before = len(index._state.parts)
+    monkeypatch.setattr(faiss_index, "_merged", merge)
+    index.add(np.array([500]), Embeddings(SPACE, unit(1, seed=1)))
+    index.settle()
+
+    assert "segments could not be merged: MemoryError" in caplog.text
+    assert len(index._state.parts) < before
+    assert index.dump()[0].tolist() == list(range(501))
+
+
+def test_codes_are_learned_anew_when_the_gallery_has_doubled(eager, monkeypatch):
+    monkeypatch.setattr(codes, "CODES_FROM", 1200)
+    rows = unit(6000)
+    index = filled(rows[:1300])
+    index.settle()
+    first = index._codec
+    index.add(np.arange(1300, 6000), Embeddings(SPACE, rows[1300:]))
+    index.settle()
+
+    assert first.rows >= 1200
+    assert index._codec.rows >= 2 * first.rows
+    assert all(part.segment.is_coded_by(index._codec) for part in index._state.parts)
+
+
+def near_a_subspace(count, seed, dimension=256, rank=40):
+    """Unit vectors of which nearly all lies in a subspace, and somewhat more in some of its dimensions than others."""
+    rng = np.random.default_rng(seed)
+    axes = np.random.default_rng(99).standard_normal((rank, dimension)) * np.linspace(2, 0.5, rank)[:, None]
+    rows = rng.standard_normal((count, rank)) @ axes + 0.1 * rng.standard_normal((count, dimension))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_vectors_close_to_a_subspace_are_coded_within_it_and_found_all_the_same():
+    space = Space("toy", 256, "none")
+    gallery = Embeddings(space, near_a_subspace(6000, 1))
+    probes = Embeddings(space, near_a_subspace(60, 2))
+    index, reference = FaissIndex(space), ExactIndex(space)
+    index.add(np.arange(6000), gallery)
+    reference.add(np.arange(6000), gallery)
+
+    found, true = similarities(index.search(probes, 5)), similarities(reference.search(probes, 5))
+
+    assert index._codec.dimensions == 32
+    assert found == [pytest.approx(row, abs=1e-6) for row in true]
+
+
+def test_what_lies_outside_the_subspace_that_was_learned_is_found_by_looking_further():
+    space = Space("toy", 256, "none")
+    strangers = unit(400, 5, 256)
+    index, reference = FaissIndex(space), ExactIndex(space)
+    index.add(np.arange(6000), Embeddings(space, near_a_subspace(6000, 1)))
+    for one in (index, reference):
+        one.add(np.arange(6000, 6400), Embeddings(space, strangers))
+    reference.add(np.arange(6000), Embeddings(space, near_a_subspace(6000, 1)))
+    probes = strangers[:50] + 0.3 * unit(50, 6, 256)
+    probes = Embeddings(space, probes / np.linalg.norm(probes, axis=1, keepdims=True))
+
+    found, true = similarities(index.search(probes, 1)), similarities(reference.search(probes, 1))
+
+    assert found == [pytest.approx(row, abs=1e-6) for row in true]
+
+
+def test_it_says_which_structure_answers_and_when_that_changes():
+    index = FaissIndex(SPACE)
+    index.add(np.arange(3000), Embeddings(SPACE, unit(3000)))
+    few = index.describe()
+    index.add(np.arange(3000, 9000), Embeddings(SPACE, unit(6000, seed=1)))
+    index.settle()
+    index.remove(range(100))
+    many = index.describe()
+
+    assert (few.structure, few.next_change) == ("exact", "codes from 4,096 rows")
+    assert many.structure == "codes"
+    assert many.next_change == f"codes are learned anew at {2 * index._codec.rows:,} rows"
+    assert (many.rows, many.removed) == (8900, 100)
+    assert many.memory_bytes >= 9000 * 24 * 4.5

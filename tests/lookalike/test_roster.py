@@ -69,6 +69,30 @@ def test_an_erasure_drops_the_snapshot_at_once(house, admin, many):
     assert house.rosters._snapshots.load(many) is None
 
 
+def test_a_snapshot_that_was_being_written_while_somebody_was_erased_is_dropped(house, admin, many, monkeypatch):
+    save = house.rosters._snapshots.save
+
+    def save_slowly(collection, chunks):
+        written = list(chunks)
+        house.gallery.erase_subject(admin, "staff", "p3")
+        save(collection, written)
+
+    monkeypatch.setattr(house.rosters._snapshots, "save", save_slowly)
+    house.rosters.save_snapshots(at_least=0)
+    assert house.rosters._snapshots.load(many) is None
+
+
+def test_whoever_is_enrolled_while_a_snapshot_is_written_is_there_once(house, admin, many, shoot, pictures):
+    live = house.rosters.of(many)
+    chunks = live.chunks()
+    head = next(chunks)
+    house.gallery.enrol(admin, "staff", "late", pictures(shoot(99)))
+    roster = restored(house, many, b"".join([head, *chunks]))
+    roster.apply(house.records.changes(roster.seq))
+    assert same(roster, live)
+    assert roster.samples == live.samples == 61
+
+
 def test_a_snapshot_from_the_future_is_not_believed(house, many):
     live = house.rosters.of(many)
     true_seq = live.seq

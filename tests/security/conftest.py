@@ -48,9 +48,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
 def rows(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rows]:
-    held: Rows = MemoryRows() if request.param == "memory" else SqliteRows(tmp_path / "records.db")
+    held: Rows
+    if request.param == "memory":
+        held = MemoryRows()
+    elif request.param == "sqlite":
+        held = SqliteRows(tmp_path / "records.db")
+    else:
+        schema = request.getfixturevalue("schema")
+        held = request.getfixturevalue("postgresql").rows(schema)
     yield held
     held.close()
 

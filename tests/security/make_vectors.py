@@ -10,8 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.security.reference_envelope import seal_record, seal_stream, wrap_key
+from tests.security.reference_envelope import context_bytes, seal_record, seal_stream, seal_to, wrap_key
 
 FOLDER = Path(__file__).parent / "vectors"
 KEY, OTHER = bytes(range(32)), bytes(range(100, 132))
@@ -31,7 +32,14 @@ SAMPLE = {**CONTEXT, "record": "a" * 32, "type": "sample", "model": "sface:ü"}
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, cases in {"records": records(), "streams": streams(), "keys": keys(), "bundles": bundles()}.items():
+    made = {
+        "records": records(),
+        "streams": streams(),
+        "keys": keys(),
+        "bundles": bundles(),
+        "recipients": recipients(),
+    }
+    for name, cases in made.items():
         text = json.dumps(cases, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         (FOLDER / f"{name}.json").write_text(text, "utf-8")
 
@@ -142,6 +150,61 @@ def keys() -> list[dict[str, object]]:
         case("one byte more", KEY, CONTEXT, good + b"\x00", None),
         case("nothing", KEY, CONTEXT, b"", None),
     ]
+
+
+def recipients() -> list[dict[str, object]]:
+    """key: the recipient's private half; trusted: the public key of the sender whom it trusts."""
+    text, context = bytes(range(40)), {**dict.fromkeys(CONTEXT, ""), "type": "backup", "schema": 1, "version": 0}
+    other = {**context, "type": "collection"}
+    ours, theirs, once, sender = KEY, OTHER, bytes(range(200, 232)), bytes(range(50, 82))
+    good = sealed_to(ours, once, sender, text, context)
+    twin = sealed_to(ours, once[::-1], sender, text, context)
+    forged = sealed_to(ours, once, theirs, text, context)
+    trusted = Ed25519PrivateKey.from_private_bytes(sender).public_key().public_bytes_raw().hex()
+    places = {
+        "magic": 0,
+        "suite": 4,
+        "fingerprint": 5,
+        "ephemeral key": 21,
+        "sender": 53,
+        "signature": 85,
+        "stream's head": 149,
+        "first chunk": 237,
+        "last tag": len(good) - 1,
+    }
+    hostile = {
+        **{f"{part} flipped": flipped(good, at) for part, at in places.items()},
+        "sealed to somebody else": sealed_to(theirs, once, sender, text, context),
+        "sealed by somebody else": forged,
+        "sealed by somebody else, signed head of the trusted one": good[:149] + forged[149:],
+        "sealed by somebody else who says to be the trusted one": good[:85] + forged[85:],
+        "head of another file": twin[:149] + good[149:],
+        "sealed as something else": sealed_to(ours, once, sender, text, other),
+        "an ephemeral key that gives nothing": weak(ours, sender, context) + good[149:],
+        "cut within the head": good[:100],
+        "cut after the head": good[:149],
+        "cut within a chunk": good[:-5],
+        "one byte more": good + b"\x00",
+        "nothing": b"",
+    }
+    cases = [case("three chunks", ours, context, good, text)]
+    cases += [case("nothing inside", ours, context, sealed_to(ours, once, sender, b"", context), b"")]
+    cases += [case(note, ours, context, sealed, None) for note, sealed in hostile.items()]
+    return [{**made, "trusted": trusted} for made in cases]
+
+
+def sealed_to(recipient: bytes, ephemeral: bytes, sender: bytes, text: bytes, context: dict[str, str | int]) -> bytes:
+    public = X25519PrivateKey.from_private_bytes(recipient).public_key().public_bytes_raw()
+    return seal_to(public, ephemeral, sender, text, context, SALT, PREFIX, 16)
+
+
+def weak(recipient: bytes, sender: bytes, context: dict[str, str | int]) -> bytes:
+    """A well signed head whose ephemeral key is zero, with which every private key has zero in common."""
+    signer = Ed25519PrivateKey.from_private_bytes(sender)
+    public = X25519PrivateKey.from_private_bytes(recipient).public_key().public_bytes_raw()
+    head = b"LKX1\x01" + sha256(b"lookalike recipient key" + public).digest()[:16] + bytes(32)
+    head += signer.public_key().public_bytes_raw()
+    return head + signer.sign(b"lookalike sealed to a recipient\n" + head + public + context_bytes(context))
 
 
 def bundles() -> list[dict[str, object]]:

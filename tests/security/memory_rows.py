@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ class Tables:
     templates: dict[tuple[int, str], bytes] = field(default_factory=dict)
     jobs: dict[str, JobRow] = field(default_factory=dict)
     last_number: int = 0
+    skipped: int = 0
 
 
 class MemoryRows:
@@ -61,6 +63,12 @@ class MemoryRows:
             except BaseException:
                 self.tables = before
                 raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[RowReader]:
+        frozen = MemoryRows()
+        frozen.tables = copy.deepcopy(self.tables)
+        yield frozen.read()
 
     def scrub(self) -> bool:
         self.scrubbed += 1
@@ -85,10 +93,10 @@ class _Cursor:
         return {name: value for name, value in sorted(self._t.settings.items()) if name.startswith(prefix)}
 
     def last_seq(self) -> int:
-        return len(self._t.changes)
+        return self._t.changes[-1].seq if self._t.changes else 0
 
     def changes(self, after: int, limit: int) -> list[Change]:
-        return self._t.changes[after : after + limit]
+        return [change for change in self._t.changes if change.seq > after][:limit]
 
     def collections(self) -> list[CollectionRow]:
         return sorted(self._t.collections.values(), key=lambda row: (row.created_at, row.id))
@@ -148,6 +156,19 @@ class _Cursor:
     def calibration(self, collection_id: str, space: str) -> bytes | None:
         return self._t.calibrations.get((collection_id, space))
 
+    def calibrations(self, collection_id: str) -> dict[str, bytes]:
+        return {space: held for (id, space), held in sorted(self._t.calibrations.items()) if id == collection_id}
+
+    def last_number(self) -> int:
+        return self._t.last_number
+
+    def blobs_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        named = {self._t.samples[n].id: n for n in numbers if n in self._t.samples}
+        return [(named[id], kind, blob) for (id, kind), blob in sorted(self._t.blobs.items()) if id in named]
+
+    def templates_of(self, numbers: Sequence[int]) -> list[tuple[int, str, bytes]]:
+        return [(n, space, held) for (n, space), held in sorted(self._t.templates.items()) if n in numbers]
+
     def templates(self, numbers: Sequence[int], space: str) -> dict[int, bytes]:
         return {n: self._t.templates[n, space] for n in numbers if (n, space) in self._t.templates}
 
@@ -176,7 +197,9 @@ class _Cursor:
     # ------------------------------------------------------------------------------------------- writing
 
     def _log(self, op: Op, collection_id: str, subject_key: str | None = None, number: int | None = None) -> None:
-        self._t.changes.append(Change(len(self._t.changes) + 1, op, collection_id, subject_key, number))
+        self._t.changes.append(
+            Change(max(self.last_seq(), self._t.skipped) + 1, op, collection_id, subject_key, number)
+        )
 
     def put_setting(self, name: str, value: bytes) -> None:
         self._t.settings[name] = value
@@ -307,3 +330,7 @@ class _Cursor:
         for id in ended:
             del self._t.jobs[id]
         return len(ended)
+
+    def skip_to(self, number: int, seq: int) -> None:
+        self._t.last_number = max(self._t.last_number, number)
+        self._t.skipped = max(self._t.skipped, seq)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -48,3 +50,23 @@ def seal_stream(
 def wrap_key(wrapping: bytes, key: bytes, context: dict[str, str | int], nonce: bytes) -> bytes:
     header = b"LKW1" + b"\x01" + key_id(wrapping)
     return header + nonce + AESGCM(hkdf(wrapping, None, b"wrap")).encrypt(nonce, key, header + context_bytes(context))
+
+
+def seal_to(
+    recipient: bytes,
+    ephemeral: bytes,
+    sender: bytes,
+    plaintext: bytes,
+    context: dict[str, str | int],
+    salt: bytes,
+    prefix: bytes,
+    chunk: int,
+) -> bytes:
+    """recipient: a public key; ephemeral, sender: private ones."""
+    once, signer = X25519PrivateKey.from_private_bytes(ephemeral), Ed25519PrivateKey.from_private_bytes(sender)
+    head = b"LKX1" + b"\x01" + hashlib.sha256(b"lookalike recipient key" + recipient).digest()[:16]
+    head += once.public_key().public_bytes_raw() + signer.public_key().public_bytes_raw()
+    signature = signer.sign(b"lookalike sealed to a recipient\n" + head + recipient + context_bytes(context))
+    shared = once.exchange(X25519PublicKey.from_public_bytes(recipient))
+    key = hkdf(shared, None, b"lookalike recipient" + head + signature + recipient)
+    return head + signature + seal_stream(key, plaintext, context, salt, prefix, chunk)

@@ -19,6 +19,7 @@ MATRIX = {  # from the contract's table of roles; every cell stands here once
     P.ERASE: {"privacy", "admin"},
     P.READ_AUDIT: {"auditor", "admin"},
     P.MANAGE_KEYS: {"admin"},
+    P.TRANSFER: {"admin"},
 }
 ALL_ROLES = ("viewer", "identifier", "enroller", "operator", "auditor", "privacy", "admin")
 

@@ -12,6 +12,7 @@ from lookalike.errors import CollectionNotFound, TamperedData
 from lookalike.ports import collection_setting
 from lookalike.unknown_groups import Bars, Changes, Groups, KeptFace, Sighting, Unknown
 from lookalike.unknowns import UnknownsMoved
+from security.backup_records import SettingRecord, rows_of
 from security.sealed_unknowns import SealedUnknowns, decode, encode
 from tests.security.conftest import ENTRY, new_collection
 
@@ -136,6 +137,14 @@ def test_none_are_added_once_the_collection_keeps_none(store, where, records):
     (row,) = store.rows(where)[1]
     store.change(where, Changes(gone={row.id}), 1, ENTRY)
     assert store.rows(where)[1] == []
+
+
+def test_they_are_left_out_of_backups_and_what_else_is_set_is_not(store, where, rows):
+    rows.write(lambda tx: tx.put_setting(collection_setting(where.id, "probes/x"), b"kept"))
+    store.change(where, seen(1), 0, None)
+    names = [record.name for record in rows_of(rows.read()) if isinstance(record, SettingRecord)]
+    assert collection_setting(where.id, "probes/x") in names
+    assert not any("unknown" in name for name in names)
 
 
 def test_the_audit_entry_is_committed_with_the_change(store, where, audit):

@@ -57,6 +57,24 @@ def test_the_format_of_the_data_folder_is_judged(folder: Path, stated: str, stat
     assert findings(data=folder / "data")["data format"].state == state
 
 
+def test_a_postgresql_that_cannot_be_reached_is_wrong_and_says_why(folder: Path) -> None:
+    found = findings(data=folder / "data", records="postgresql://u@127.0.0.1:1/db")
+
+    assert found["records"].state == "wrong"
+    assert "refused" in found["records"].detail
+
+
+@pytest.mark.service
+def test_a_postgresql_is_described_and_left_as_it_is(folder: Path, postgresql) -> None:
+    place = {"records": postgresql.url, "postgresql_password_file": postgresql.password_file}
+    found = findings(data=folder / "data", postgresql_ca=postgresql.ca, **place)
+
+    assert found["records"].state == "ok"
+    assert found["records"].detail.startswith("PostgreSQL ")
+    assert "TLS, nothing stored yet" in found["records"].detail
+    assert postgresql.run("SELECT 1 FROM pg_namespace WHERE nspname = 'lookalike'") == []
+
+
 def test_a_port_that_something_else_holds_is_wrong(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]

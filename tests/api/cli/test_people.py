@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import unicodedata
+import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_a_manifest_names_paths_beside_it_and_keeps_other_columns_as_metadata(tm
     people = find_people([manifest])
 
     assert [str(picture.path) for picture in people.pictures] == [str(tmp_path / "photos/a.jpg"), "/abs/b.jpg"]
-    assert people.metadata == {"alice": {"site": "Łódź", "floor": "3"}}
+    assert [picture.facts.metadata for picture in people.pictures] == [{"site": "Łódź", "floor": "3"}] * 2
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,25 @@ def test_a_manifest_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="not a CSV file"):
         find_people([manifest])
+
+
+def test_archives_are_read_beside_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "alice/1.jpg")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("bob/2.jpg", b"x")
+    (tmp_path / "lines.ndjson").write_text('{"subject": "carol", "image": "eA=="}')
+
+    with closing(find_people([tmp_path / "alice", tmp_path / "more.zip", tmp_path / "lines.ndjson"])) as people:
+        found = [picture.load(10) for picture in people.pictures]
+
+    assert [(one.subject, one.data) for one in found] == [("alice", b"x"), ("bob", b"x"), ("carol", b"x")]
+
+
+def test_an_archive_that_cannot_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "more.zip")
+
+    with pytest.raises(InvalidInput, match=r"more\.zip"):
+        find_people([tmp_path / "more.zip"])
 
 
 def test_a_single_picture_needs_to_be_told_whose_it_is(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_two_seeds_are_said_to_be_few() -> None:
     assert "fewer than 3 seeds" in compare([model(0.5, 1), model(0.5, 2)], model(2.0, 3), LABELS).sentence
 
 
+def test_few_classes_are_said_to_be_few() -> None:
+    few, enough = LABELS[:45], LABELS[:50]
+
+    assert "so few make the interval too narrow" in compare(model(0.5, 1)[:45], model(2.0, 3)[:45], few).sentence
+    assert "few" not in compare(model(0.5, 1)[:50], model(2.0, 3)[:50], enough).sentence
+
+
 def test_a_comparison_is_the_same_each_time_and_goes_into_json() -> None:
     first, again = (compare(model(0.9, 1), model(1.0, 2), LABELS) for _ in range(2))
 

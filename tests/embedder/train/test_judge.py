@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="left out: the train extra is not installed")
 
+from embedder.evaluate.retrieval import retrieval  # noqa: E402
 from embedder.train.config import config_from  # noqa: E402
-from embedder.train.judge import judge  # noqa: E402
-from embedder.train.measures import half_enrolled, measures  # noqa: E402
-from embedder.train.resampling import difference_interval  # noqa: E402
+from embedder.train.judge import differences_of, judge  # noqa: E402
+from embedder.train.measures import half_enrolled, measures, resampled  # noqa: E402
 from embedder.train.vectors import Compared, Way  # noqa: E402
 from lookalike.domain import Floats, Labels  # noqa: E402
 
@@ -50,19 +50,19 @@ def test_a_plain_difference_is_said(kind: str, noise: float, word: str) -> None:
     value, low, high = verdict.differences[verdict.measure]
     assert low < value < high
     assert (low > 0) == (word == "better")
-    assert word in verdict.sentence
+    assert f"Trained is {word} than" in verdict.sentence
     assert f"{CLASSES} classes not trained on" in verdict.sentence
 
 
 @pytest.mark.parametrize("kind", ["image", "face"])
-def test_equal_ways_and_equally_good_ones_are_not_told_apart(kind: str) -> None:
+def test_equal_ways_are_the_same_and_equally_good_ones_are_not_told_apart(kind: str) -> None:
     start = way("start", 1.1, 1)
-    for trained in (dataclasses.replace(start, name="trained"), way("trained", 1.1, 2)):
-        verdict = judge(compared(trained, start), config(kind))  # type: ignore[arg-type]
-        assert verdict.word == "the same"
-        assert "not told apart" in verdict.sentence
-    value, low, high = difference_interval(start, start, LABELS, kind)["map_r"]
-    assert value == low == high == 0
+    same = judge(compared(dataclasses.replace(start, name="trained"), start), config(kind))  # type: ignore[arg-type]
+    assert same.word == "same"
+    assert same.differences[same.measure] == (0, 0, 0)
+    alike = judge(compared(way("trained", 1.1, 2), start), config(kind))  # type: ignore[arg-type]
+    assert alike.word == "unclear"
+    assert alike.sentence.startswith("Cannot tell trained from the best of what costs no training (start): ")
 
 
 def test_the_rival_is_the_best_of_the_baselines() -> None:
@@ -76,6 +76,20 @@ def test_the_rival_is_the_best_of_the_baselines() -> None:
     assert metrics["map_r less strong"]["high"] < 0  # type: ignore[operator]
 
 
+def test_few_classes_are_said_to_be_few() -> None:
+    few = LABELS < 4
+
+    def of(way: Way) -> Way:
+        return Way(way.name, way.probes[few], way.templates[few])
+
+    narrow = dataclasses.replace(compared(of(way("trained", 0.5, 2)), of(way("start", 1.5, 1))), labels=LABELS[few])
+    sentence = judge(narrow, config("image")).sentence  # type: ignore[arg-type]
+    assert sentence.endswith("(4 classes not trained on; so few make the interval too narrow: take it as a hint)")
+    whole = judge(compared(way("trained", 0.5, 2), way("start", 1.5, 1)), config("image"))  # type: ignore[arg-type]
+    assert "few" not in whole.sentence
+    assert f"({CLASSES} classes not trained on)" in whole.sentence
+
+
 def test_nothing_held_out_is_said_to_be_untested() -> None:
     nothing = dataclasses.replace(compared(way("trained", 1, 1), way("start", 1, 2)), labels=LABELS[:0])
     verdict = judge(nothing, config("image"))  # type: ignore[arg-type]
@@ -85,10 +99,20 @@ def test_nothing_held_out_is_said_to_be_untested() -> None:
 
 def test_the_difference_is_that_of_the_measures() -> None:
     one, other = way("one", 0.9, 1), way("other", 1.3, 2)
-    found = difference_interval(one, other, LABELS, "face")
+    found = differences_of([one], [other], LABELS, "face")
     a, b = (measures(w.probes, w.templates, LABELS, "face") for w in (one, other))
     for name in ("recall_1", "map_r", "open_set"):
-        assert found[name][0] == pytest.approx(a[name] - b[name], abs=1e-9)
+        assert found[name].gain.value == pytest.approx(a[name] - b[name], abs=1e-9)
+
+
+def test_a_draw_of_classes_weighs_each_as_if_it_were_there_so_often() -> None:
+    labels = np.repeat([7, 3, 11], [4, 3, 2])
+    vectors = way("", 1.2, 3, labels).probes
+    drawn = resampled(vectors, vectors, labels, "image", np.array([[1.0, 1, 1], [2, 0, 1]]))
+    hits = retrieval(vectors, labels).found_within(1)
+    of_class = {kind: hits[labels == kind] for kind in (3, 7, 11)}
+    assert drawn["recall_1"][0] == pytest.approx(hits.mean())
+    assert drawn["recall_1"][1] == pytest.approx(np.concatenate([of_class[3], of_class[3], of_class[11]]).mean())
 
 
 @pytest.mark.parametrize("measure", ["map_r", "recall_1"])
@@ -104,8 +128,8 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say(measure: 
     for trial in range(trials):
         chosen = rng.choice(2000, 40, replace=False)
         ours, theirs = (_way_of([pool[i][side] for i in chosen], labels) for side in (0, 1))
-        _, low, high = difference_interval(ours, theirs, labels, "image", trial)[measure]
-        held += low <= truth <= high
+        gain = differences_of([ours], [theirs], labels, "image", trial)[measure].gain
+        held += gain.low <= truth <= gain.high
     assert 0.85 <= held / trials <= 1.0
 
 

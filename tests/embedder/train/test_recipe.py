@@ -27,7 +27,7 @@ from lookalike.errors import BadModel, InvalidInput  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 from tests.embedder.train.drawing import draw_classes  # noqa: E402
 
-pytestmark = [pytest.mark.train, pytest.mark.runs]
+pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
@@ -366,6 +366,15 @@ def test_a_plateau_cuts_the_rate_to_a_quarter(drawn: Path, tmp_path: Path) -> No
 def test_a_run_ends_when_its_minutes_are_used_up(drawn: Path, tmp_path: Path) -> None:
     run_in(config_for(drawn, optimiser__minutes=1e-9), tmp_path)
     assert [row["step"] for row in log_of(tmp_path)] == [0, 2]
+
+
+def test_a_run_whose_time_was_used_up_goes_on_with_more_of_it(drawn: Path, tmp_path: Path) -> None:
+    run_in(config_for(drawn), tmp_path / "unbroken")
+    assert run_in(config_for(drawn, optimiser__minutes=1e-9), tmp_path / "short").steps == 2
+    longer = config_for(drawn, optimiser__minutes=60)
+    assert run_in(longer, tmp_path / "short", resume=True).steps == 6
+    assert log_of(tmp_path / "short") == log_of(tmp_path / "unbroken")
+    assert config_from(json.loads((tmp_path / "short" / "config.json").read_text("utf-8"))) == longer
 
 
 def test_whoever_watches_sees_every_evaluation_and_may_end_the_run(drawn: Path, tmp_path: Path) -> None:

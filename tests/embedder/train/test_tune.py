@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,18 +15,20 @@ torch = pytest.importorskip("torch", reason="left out: the train extra is not in
 pytest.importorskip("optuna", reason="left out: the train extra is not installed")
 
 from embedder.train.config import changed, config_from, read_config, to_toml  # noqa: E402
-from embedder.train.measures import MAIN, measures  # noqa: E402
+from embedder.train.judge import differences_of  # noqa: E402
+from embedder.train.measures import MAIN  # noqa: E402
 from embedder.train.pictures import list_pictures  # noqa: E402
-from embedder.train.resampling import difference_interval, mean_difference_interval  # noqa: E402
 from embedder.train.runs import different_values, summarise  # noqa: E402
 from embedder.train.search_space import Dimension, read_space, value_of, with_values  # noqa: E402
 from embedder.train.tune import Plan, Study, tune  # noqa: E402
-from embedder.train.tuned import verdict  # noqa: E402
 from lookalike.errors import InvalidInput  # noqa: E402
 from tests.embedder.train.drawing import draw_classes  # noqa: E402
 from tests.embedder.train.test_judge import LABELS, way  # noqa: E402
 
-pytestmark = [pytest.mark.train, pytest.mark.runs]
+pytestmark = pytest.mark.train
+
+SIDES = ("a", 0.9, 0), ("b", 1.2, 10)
+"""Name, noise and first seed of two ways of making vectors, of which the first is better."""
 
 RUN = """
 [data]
@@ -232,7 +235,7 @@ def test_values_that_do_not_go_together_cost_a_trial_and_not_the_study(written: 
         "needs model.freeze" in (tmp_path / "study" / "trials" / f"{failed[0].number:03}" / "refused.txt").read_text()
     )
     assert found.best.values == {"model.cache": 0}
-    assert found.comparison.word == "the same"  # it is the default itself
+    assert found.comparison.word == "same"  # it is the default itself
     assert found.comparison.difference == 0
 
 
@@ -256,24 +259,26 @@ def test_too_few_classes_to_tune_on_are_refused(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- verdicts
 
 
-def test_better_needs_the_interval_and_every_seed() -> None:
-    assert verdict([0.02, 0.03], 0.01, 0.04) == "better"
-    assert verdict([0.06, -0.01], 0.01, 0.04) == "the same"
-    assert verdict([0.02, 0.03], -0.01, 0.04) == "the same"
-    assert verdict([-0.02, -0.03], -0.04, -0.01) == "worse"
-    assert verdict([-0.06, 0.01], -0.04, -0.01) == "the same"
-
-
 @pytest.mark.parametrize("kind", ["image", "face"])
 def test_the_mean_over_seeds_is_the_mean_of_their_differences(kind: str) -> None:
-    pairs = [(way("a", 0.9, seed), way("b", 1.2, seed + 10)) for seed in range(3)]
-    found = mean_difference_interval(pairs, LABELS, kind)
-    single = [difference_interval(*pair, LABELS, kind) for pair in pairs]
-    for measure, (value, low, high) in found.items():
-        assert value == pytest.approx(sum(one[measure][0] for one in single) / 3, abs=1e-9)
-        assert low <= value <= high
-        assert high - low < max(one[measure][2] - one[measure][1] for one in single)
-    assert MAIN[kind] in measures(pairs[0][0].probes, pairs[0][0].templates, LABELS, kind)
+    ours, theirs = ([way(name, noise, seed + first) for seed in range(3)] for name, noise, first in SIDES)
+    found = differences_of(ours, theirs, LABELS, kind)
+    single = [differences_of([a], [b], LABELS, kind) for a, b in zip(ours, theirs, strict=True)]
+    for measure, judged in found.items():
+        seeds = [one[measure].gain.value for one in single]
+        assert judged.seeds == pytest.approx(seeds)
+        assert judged.gain.value == pytest.approx(np.mean(seeds))
+        assert judged.gain.low <= judged.gain.value <= judged.gain.high
+    assert found[MAIN[kind]].verdict == "better"
+
+
+def test_seeds_that_disagree_make_a_difference_unclear() -> None:
+    theirs = [way("b", 1.2, seed) for seed in (10, 11, 12)]
+    alike = differences_of([way("a", 1.0, seed) for seed in range(3)], theirs, LABELS, "image")["map_r"]
+    uneven = differences_of([way("a", noise, 1) for noise in (0.4, 1.0, 1.4)], theirs, LABELS, "image")["map_r"]
+    assert alike.verdict == "better"
+    assert uneven.gain.value > alike.gain.value
+    assert uneven.verdict == "unclear"
 
 
 # ------------------------------------------------------------------------------------------------- side by side
@@ -291,7 +296,7 @@ def test_runs_stand_side_by_side_with_what_is_different_between_them(written: Pa
     fast, slow = summarise([tmp_path / "runs"])
     assert (fast.name, slow.name) == ("runs/fast", "runs/slow")
     assert different_values([fast, slow]) == ("optimiser.rate",)
-    assert fast.verdict in ("better", "worse", "the same")
+    assert fast.verdict in ("better", "worse", "same", "unclear")
     assert fast.difference is not None
     assert (slow.verdict, slow.difference) == (None, None)
     rows = [json.loads(line) for line in (tmp_path / "runs" / "slow" / "log.jsonl").read_text().splitlines()]

@@ -1,0 +1,36 @@
+"""The client's calls about imports: send many pictures in one file, and ask what was refused."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import IO, cast
+from urllib.parse import quote
+
+from api.client_sending import Sender
+from api.client_shapes import JobJson, RemarkJson
+
+
+class ImportCalls:
+    """A part of the Client."""
+
+    _sender: Sender
+
+    def import_pictures(self, collection: str, file: IO[bytes], *, idempotency_key: str | None = None) -> JobJson:
+        """Have a zip archive or an NDJSON file enrolled by a job, which goes on without this program: see `wait`.
+
+        file: seekable, sent as it is read. Raises: ClientError with code bad_archive where it cannot be read.
+        """
+        path = f"/v1/collections/{quote(collection, safe='')}/imports"
+        headers = {"idempotency-key": idempotency_key or secrets.token_hex(16)}
+        return cast(JobJson, self._sender.send("POST", path, files={"file": ("file", file)}, headers=headers).json())
+
+    def rejected(self, job: str) -> Iterator[RemarkJson]:
+        """What an import refused, and what it enrolled but is worth a second look."""
+        params: dict[str, str] = {}
+        while True:
+            page = self._sender.send("GET", f"/v1/jobs/{quote(job, safe='')}/rejected", params=params).json()
+            yield from page["items"]
+            if page["next_cursor"] is None:
+                return
+            params = {"cursor": page["next_cursor"]}

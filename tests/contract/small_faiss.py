@@ -1,0 +1,23 @@
+"""FAISS with bounds so small that a few rows reach every structure it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from index import codes, faiss_index, faiss_search, faiss_segment, merging
+
+
+def shrink_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds at which a few rows fill tails, are merged into segments of several sizes, coded, and looked at anew."""
+    for module, name, value in (
+        (codes, "CODES_FROM", 16),
+        (codes, "CODES_FROM_DIMENSIONS", 1),
+        (faiss_segment, "FEWEST_CODED", 8),
+        (faiss_search, "LOOKS", (4, 8)),
+        (faiss_search, "LOOK_SHARE", 1),
+        (faiss_index, "SMALLEST_TAIL", 8),
+        (faiss_index, "SELECTIVE_SHARE", 1000),
+        (merging, "LARGEST_ROWS", 64),
+        (merging, "FEWEST_DEAD", 4),
+    ):
+        monkeypatch.setattr(module, name, value)
