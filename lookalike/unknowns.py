@@ -56,7 +56,7 @@ MOST_WAITING = 1_000
 
 SIGHTING_SHARE, ROWS_SHARE = 0.1, 0.01
 """Of the rate at which strangers are taken for somebody enrolled: how often one may join another's row, and how often
-rows of two people may be joined. Nobody notices a row of two, as one does a second row of one (docs/adr/0014)."""
+rows of two people may be joined. Nobody notices a row of two, as one does a second row of one (docs/adr/0017)."""
 
 EXPIRE_EVERY_S = 3600.0
 
