@@ -34,6 +34,7 @@ from api.commands import (
     service,
     train,
     tune,
+    unknowns,
 )
 from api.commands.output import complain, print_json
 
@@ -65,6 +66,7 @@ def build() -> typer.Typer:
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
+    app.add_typer(unknowns.app, name="unknowns")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")

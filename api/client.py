@@ -41,6 +41,7 @@ from api.client_shapes import (
     SubjectJson,
     VerificationJson,
 )
+from api.client_unknowns import UnknownCalls
 
 __all__ = ["Client", "ClientError", "Image"]
 
@@ -50,7 +51,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls, ImportCalls):
+class Client(ModelCalls, ImportCalls, UnknownCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
@@ -97,10 +98,17 @@ class Client(ModelCalls, ImportCalls):
         target_fpir: float | None = None,
         retention_days: int | None = None,
         model: str | None = None,
+        keep_unknown_days: int | None = None,
     ) -> CollectionJson:
         """Create a gallery; 409 if the name is taken."""
         body = _given(
-            name=name, kind=kind, keep=keep, target_fpir=target_fpir, retention_days=retention_days, model=model
+            name=name,
+            kind=kind,
+            keep=keep,
+            target_fpir=target_fpir,
+            retention_days=retention_days,
+            model=model,
+            keep_unknown_days=keep_unknown_days,
         )
         return cast(CollectionJson, self._write("POST", "/v1/collections", json=body))
 
@@ -118,11 +126,14 @@ class Client(ModelCalls, ImportCalls):
         keep: str | None = None,
         target_fpir: float | None = None,
         retention_days: int | object | None = _UNSET,
+        keep_unknown_days: int | object | None = _UNSET,
     ) -> CollectionJson:
-        """Change what is given; `retention_days=None` means for ever."""
+        """Change what is given; `retention_days=None` means for ever, `keep_unknown_days=None` that none are kept."""
         body = _given(keep=keep, target_fpir=target_fpir)
         if retention_days is not _UNSET:
             body["retention_days"] = retention_days
+        if keep_unknown_days is not _UNSET:
+            body["keep_unknown_days"] = keep_unknown_days
         return cast(CollectionJson, self._write("PATCH", _path("collections", name), json=body))
 
     def delete_collection(self, name: str) -> ReceiptJson | None:

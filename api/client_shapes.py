@@ -48,6 +48,7 @@ class CollectionJson(TypedDict):
     generation: NotRequired[str]
     index: NotRequired[str]
     generations: NotRequired[list[dict[str, str]]]
+    keep_unknown_days: NotRequired[int | None]
     index_state: NotRequired[IndexStateJson]
 
 

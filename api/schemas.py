@@ -42,14 +42,16 @@ class NewCollection(Incoming):
     keep: Annotated[Keep, Field(strict=False)] = Keep.CROP
     retention_days: int | None = None
     target_fpir: float = 0.01
+    keep_unknown_days: int | None = None
 
 
 class CollectionChange(Incoming):
-    """Only what is sent is changed; `retention_days: null` takes the limit away."""
+    """Only what is sent is changed; `retention_days: null` takes the limit away, `keep_unknown_days: null` erases."""
 
     keep: Annotated[Keep | None, Field(strict=False)] = None
     retention_days: int | None = None
     target_fpir: float | None = None
+    keep_unknown_days: int | None = None
 
 
 class GenerationOut(BaseModel):
@@ -131,6 +133,7 @@ class CollectionOut(BaseModel):
     keep: Keep
     target_fpir: float
     retention_days: int | None
+    keep_unknown_days: int | None = Field(description="how long faces that match nobody are kept; null: they are not")
     calibration: str
     subjects: int
     samples: int
@@ -151,6 +154,7 @@ class CollectionOut(BaseModel):
             keep=collection.keep,
             target_fpir=collection.target_fpir,
             retention_days=collection.retention_days,
+            keep_unknown_days=collection.keep_unknown_days,
             calibration=info.calibration,
             subjects=info.subjects,
             samples=info.samples,

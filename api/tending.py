@@ -1,4 +1,4 @@
-"""What a live service looks after by itself: galleries to be asked for, thresholds, generations past their time."""
+"""What a live service looks after by itself: galleries, thresholds, what is past its time, unknown faces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Callable
 from api.calibrator import Calibrator
 from api.job_kinds import SERVICE
 from api.jobs import JobRunner
+from lookalike.answers import Caller
 from lookalike.domain import GenerationState
 from lookalike.ports import Records
 from lookalike.roster import Rosters
+from lookalike.unknowns import UnknownFaces
+
+_SERVICE = Caller(SERVICE, "-")
 
 SWEEP_EVERY_S = 30.0
 
@@ -24,6 +28,7 @@ class Tending:
         rosters: Rosters,
         calibrator: Calibrator,
         jobs: JobRunner,
+        unknowns: UnknownFaces,
         catch_up: Callable[[], None] = lambda: None,
         sweep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
@@ -34,6 +39,7 @@ class Tending:
         self._rosters = rosters
         self._calibrator = calibrator
         self._jobs = jobs
+        self._unknowns = unknowns
         self._sweep = sweep
         self._swept_at = 0.0
         self._clock = clock
@@ -44,6 +50,7 @@ class Tending:
         self._rosters.tend()
         self._calibrator()
         self._retire()
+        self._unknowns.tend(_SERVICE)
         if self._clock() - self._swept_at >= SWEEP_EVERY_S:
             self._swept_at = self._clock()
             self._sweep()

@@ -46,6 +46,7 @@ from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
+from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
 from security.tokens import ApiKeys
 
@@ -113,7 +114,17 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(drift_look.close)
         trials = Trials(end_trial(records, Caller(SERVICE, "-")))
         stack.callback(trials.close)
-        gallery = Gallery(records, audit, rosters, models, trials, probes=probes, max_regions=settings.max_regions)
+        gallery = Gallery(
+            records,
+            audit,
+            rosters,
+            models,
+            trials,
+            probes=probes,
+            max_regions=settings.max_regions,
+            unknown_store=SealedUnknowns(rows, keyring, audit),
+        )
+        stack.callback(gallery.unknowns.close)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)
@@ -139,7 +150,13 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
             tending = Tending(
-                records, rosters, calibrator, jobs, ledger.catch_up, lambda: _sweep(imports, jobs, rosters)
+                records,
+                rosters,
+                calibrator,
+                jobs,
+                gallery.unknowns,
+                ledger.catch_up,
+                lambda: _sweep(imports, jobs, rosters),
             )
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()

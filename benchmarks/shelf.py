@@ -36,6 +36,7 @@ from lookalike.settings import Settings
 WIDTH, HEIGHT = 1280, 960
 ENROLLED_PICTURES = 12
 RATES = (0.3, 0.1, 0.01)
+SIMILARITIES = (0.6, 0.7, 0.8)
 RIGHT = 0.5
 """The least intersection over union with a thing's true place."""
 
@@ -230,35 +231,36 @@ def measured(shop: Shop, shelves: list[Shelf], empty: list[bytes], names: list[s
         result[f"mAP, {name}"] = [round(v, 1) for v in value]
         print(f"mAP {name:28} {value[0]:5.1f} % ({value[1]:.1f}-{value[2]:.1f})")
     bare = [shop.boxes(data, threshold=0.0) for data in empty]
-    for rate in RATES:
-        result[f"at a rate of {rate}"] = at_rate(shop, rate, shelves, ranked, bare, names)
+    bars = {f"rate {rate}": shop.ask(shelves[0].data, regions=True, fpir=rate).threshold.similarity for rate in RATES}
+    bars |= {f"similarity {similarity}": similarity for similarity in SIMILARITIES}
+    for name, bar in bars.items():
+        result[name] = at_bar(name, bar, shelves, ranked, bare, names)
     print(f"{seconds:.2f} s of one core a picture of {WIDTH}×{HEIGHT}")
     return result
 
 
-def at_rate(
-    shop: Shop,
-    rate: float,
+def at_bar(
+    name: str,
+    bar: float,
     shelves: list[Shelf],
     ranked: list[list[Found]],
     bare: list[list[Found]],
     names: list[str],
 ) -> dict[str, float]:
-    """What is found and what is wrong at a rate's threshold; places come best first, so a bar leaves the first ones."""
-    bar = shop.ask(shelves[0].data, regions=True, fpir=rate).threshold
-    found = [[one for one in answer if one.score >= bar.similarity] for answer in ranked]
+    """What is found and what is wrong at a threshold; places come best first, so a bar leaves the first ones."""
+    found = [[one for one in answer if one.score >= bar] for answer in ranked]
     rows = [by_place(shelves, found, name) for name in names]
     right, boxes, total = sum(sum(r) for _, r, _ in rows), sum(len(s) for s, _, _ in rows), sum(t for _, _, t in rows)
-    alarms = [sum(one.score >= bar.similarity for one in answer) for answer in bare]
+    alarms = [sum(one.score >= bar for one in answer) for answer in bare]
     told = {
-        "similarity": round(bar.similarity, 3),
+        "similarity": round(bar, 3),
         "found": round(100 * right / total, 1),
         "right": round(100 * right / max(boxes, 1), 1),
         "alarms_an_empty_picture": round(float(np.mean(alarms)), 3),
         "empty_pictures_with_an_alarm": round(100 * float(np.mean([a > 0 for a in alarms])), 1),
     }
     print(
-        f"rate {rate}: threshold {bar.similarity:.3f}, {told['found']} % of {total} things found, "
+        f"{name}: threshold {bar:.3f}, {told['found']} % of {total} things found, "
         f"{told['right']} % of {boxes} boxes right, {told['alarms_an_empty_picture']} alarms an empty picture "
         f"({told['empty_pictures_with_an_alarm']} % have one)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lookalike.domain import Box, Candidate, Collection, Face, Principal, Sample, Subject, Threshold
+from lookalike.domain import Box, Candidate, Collection, EncodedFace, Face, Principal, Sample, Subject, Threshold
 from lookalike.ports import IndexState
 
 
@@ -86,6 +86,7 @@ class Identification:
     """faces: largest first; a face whose candidates are empty belongs to nobody enrolled, as far as one can tell.
 
     Of a search by regions: each place with something enrolled, most similar first; regions: parts that were looked at.
+    strangers: faces that match nobody at the collection's own rate, where it keeps unknown faces.
     """
 
     faces: tuple[IdentifiedFace, ...]
@@ -93,6 +94,7 @@ class Identification:
     model: str
     generation: str
     regions: int | None = None
+    strangers: tuple[EncodedFace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

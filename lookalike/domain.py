@@ -242,7 +242,7 @@ class Collection:
 
     space, generation, index: of the generation that answers; others: those being built, ready or on standby;
     first_space: of records from before samples named theirs, None for `space`; past: spaces that samples without a
-    picture could not be carried out of.
+    picture could not be carried out of; keep_unknown_days: how long faces that match nobody are kept, None for not.
     """
 
     id: str
@@ -259,6 +259,7 @@ class Collection:
     first_space: Space | None = None
     past: tuple[Space, ...] = ()
     trial: Trial | None = None
+    keep_unknown_days: int | None = None
 
     def require(self, kind: Kind) -> None:
         """Raises: WrongKind unless this collection is of that kind."""

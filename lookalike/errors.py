@@ -18,6 +18,7 @@ LookalikeError
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
 │  ├ JobNotFound          job_not_found
+│  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
 │  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
 │  ├ CollectionExists     collection_exists
@@ -132,6 +133,10 @@ class KeyNotFound(NotFound):
 
 class JobNotFound(NotFound):
     code = "job_not_found"
+
+
+class UnknownNotFound(NotFound):
+    code = "unknown_not_found"
 
 
 class ModelNotFound(NotFound):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from lookalike import inputs
 from lookalike.answers import (
     CalibrationReport,
     Caller,
+    CollectionInfo,
     Comparison,
     Identification,
     IdentifiedFace,
@@ -28,6 +32,7 @@ from lookalike.domain import (
     Keep,
     Kind,
     Permission,
+    Receipt,
     Threshold,
     TrialMode,
 )
@@ -37,6 +42,7 @@ from lookalike.errors import (
     InvalidInput,
     ModelNotAvailable,
     NotCalibrated,
+    NotFound,
     PermissionDenied,
     SampleNotFound,
 )
@@ -48,6 +54,7 @@ from lookalike.register import UNSET
 from lookalike.roster import Ranked, Rosters, subject_is_valid
 from lookalike.thresholds import recalibrate
 from lookalike.trials import Trials, timed
+from lookalike.unknowns import UnknownFaces, UnknownStore
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""
@@ -88,13 +95,19 @@ class Gallery(Enroller):
         today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
         probes: ProbeLog | None = None,
         max_regions: int = DEFAULT_MAX_REGIONS,
+        unknown_store: UnknownStore | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """max_regions: parts of one picture that a search by regions looks at, at most."""
+        """max_regions: parts of one picture that a search by regions looks at, at most.
+
+        unknown_store: where faces that match nobody are kept, for collections that keep them.
+        """
         super().__init__(records, audit, rosters, models)
         self._trials = trials
         self._probes = probes or ProbeLog(None)
         self._today = today
         self._max_regions = max_regions
+        self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         """Learn a collection's thresholds from its own non-matching pairs. Raises: NotCalibratable."""
@@ -191,9 +204,12 @@ class Gallery(Enroller):
                 threshold=round(found.threshold.similarity, 4),
                 matched=_joined(c.subject.key for face in found.faces for c in face.candidates),
                 generation=found.generation,
+                **({"unknown": len(found.strangers)} if where.keep_unknown_days is not None else {}),
                 **({} if found.regions is None else {"regions": found.regions}),
             )
-            return found
+        if found.generation == where.generation:
+            self.unknowns.note(where, found.strangers)
+        return found
 
     def _answer(self, where: Collection, image: bytes, ask: _Ask) -> Identification:
         """The active generation's answer, or for its share of the probes a canary's; a trial's pairs are counted."""
@@ -239,7 +255,8 @@ class Gallery(Enroller):
         answers = self._candidates(live, size, hits)
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
         identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
-        return Identification(identified, bar, where.space.model, where.generation)
+        strangers = _strangers(live, faces, nearest) if where.keep_unknown_days is not None and not ask.metadata else ()
+        return Identification(identified, bar, where.space.model, where.generation, strangers=strangers)
 
     def _search_regions(self, live: Answering, image: bytes, ask: _Ask) -> Identification:
         """Each place of a picture that shows something enrolled, most similar first.
@@ -380,6 +397,26 @@ class Gallery(Enroller):
             record.details.update(faces=len(faces))
             return faces
 
+    # ------------------------------------------------------------------------- what is kept of unknown faces
+
+    def update_collection(self, caller: Caller, name: str, **changes: Any) -> CollectionInfo:
+        """Change what is given; a collection that keeps unknown faces no more forgets those that it has."""
+        info = super().update_collection(caller, name, **changes)
+        if changes.get("keep_unknown_days", UNSET) is None:
+            self.unknowns.clear(caller, info.collection)
+        return info
+
+    def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
+        """Destroy a subject's key and all that it opens, and before that the unknown faces that look like it."""
+        if caller.principal.may(Permission.ERASE, collection):
+            with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
+                where = self._records.collection(collection)
+                if where.keep_unknown_days is not None:
+                    roster = self._live.of(where).roster
+                    numbers = roster.numbers(self._records.subject(where, id).key)
+                    self.unknowns.forget_like(caller, where, roster.index.vectors(numbers))
+        return super().erase_subject(caller, collection, id)
+
     @staticmethod
     def _require_anywhere(caller: Caller, permission: Permission) -> None:
         if not caller.principal.may_anywhere(permission):
@@ -400,10 +437,24 @@ def _looked_for(live: Answering, image: bytes, ask: _Ask) -> list[EncodedFace]:
     """The faces of a picture, or in a collection of pictures what is searched of it. Raises: FaceNotFound."""
     if ask.box is not None:
         return [live.pictures.encode_part(image, ask.box)]
-    faces = live.encoder.encode(image, largest_only=ask.largest_only)
+    where = live.collection
+    crops = where.keep_unknown_days is not None and where.keep is not Keep.NONE
+    faces = live.encoder.encode(image, largest_only=ask.largest_only, crops=crops)
     if not faces:
         raise FaceNotFound("no face was found in the picture")
     return faces
+
+
+def _strangers(
+    live: Answering, faces: Sequence[EncodedFace], nearest: Sequence[tuple[float, ...]]
+) -> tuple[EncodedFace, ...]:
+    """Faces fit to be enrolled that nobody enrolled comes near to, whatever bar a caller chose for the answer."""
+    own = live.threshold(live.collection.target_fpir).similarity
+    return tuple(
+        face
+        for face, near in zip(faces, nearest, strict=True)
+        if not face.face.quality.reasons and (not near or near[0] < own)
+    )
 
 
 def _explicit(threshold: float | None, size: int) -> Threshold | None:

@@ -37,6 +37,15 @@ def retention(value: object) -> int | None:
     return value
 
 
+def keep_unknown(value: object) -> int | None:
+    """Days that unknown faces are kept, or None to keep none. Raises: InvalidInput."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 3_650:
+        raise InvalidInput("keep_unknown_days: 1 to 3650 days are allowed, or null to keep no unknown faces")
+    return value
+
+
 def moment(value: str | None, name: str) -> str | None:
     """An ISO 8601 date or time, or None. Raises: InvalidInput."""
     if value is None:

@@ -77,6 +77,10 @@ class Live:
         calibration, learned = self._calibration(view, roster)
         return Answering(view, roster, self._models.encoder(view.space), calibration, learned)
 
+    def catch_up(self) -> None:
+        """Take over what was committed by now."""
+        self._rosters.catch_up()
+
     def loaded(self) -> list[Answering]:
         """Every collection that is live and whose model is at hand, each by what answers for it."""
         found, answering = {roster.collection.id for roster in self._rosters.loaded()}, []

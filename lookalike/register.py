@@ -66,6 +66,7 @@ class Register:
         target_fpir: float = 0.01,
         retention_days: int | None = None,
         model: str | None = None,
+        keep_unknown_days: int | None = None,
     ) -> CollectionInfo:
         """Raises: CollectionExists, InvalidInput, ModelNotAvailable."""
         with self._on_record(caller, "collection.create", Permission.MANAGE_COLLECTIONS, name) as record:
@@ -81,6 +82,7 @@ class Register:
                 target_fpir=inputs.rate(target_fpir, "target_fpir"),
                 retention_days=inputs.retention(retention_days),
                 created_at=datetime.datetime.now(datetime.UTC).timestamp(),
+                keep_unknown_days=_unknown_days(kind, keep_unknown_days),
             )
             self._records.create_collection(collection, record.commit())
         return CollectionInfo(collection, 0, 0, self._shipped(collection))
@@ -109,6 +111,7 @@ class Register:
         keep: Keep | None = None,
         target_fpir: float | None = None,
         retention_days: object = UNSET,
+        keep_unknown_days: object = UNSET,
     ) -> CollectionInfo:
         """Change what is given. Raises: CollectionNotFound, InvalidInput."""
         with self._on_record(caller, "collection.update", Permission.MANAGE_COLLECTIONS, name) as record:
@@ -120,6 +123,8 @@ class Register:
             if retention_days is not UNSET:
                 changes["retention_days"] = inputs.retention(retention_days)
             collection = self._records.collection(name)
+            if keep_unknown_days is not UNSET:
+                changes["keep_unknown_days"] = _unknown_days(collection.kind, keep_unknown_days)
             return self._info(
                 self._records.change_collection(collection, lambda c: replace(c, **changes), record.commit())
             )
@@ -229,3 +234,11 @@ class Register:
         subject: str | None = None,
     ) -> AbstractContextManager[Operation]:
         return on_record(self._audit, caller, action, permission, collection, subject)
+
+
+def _unknown_days(kind: Kind, days: object) -> int | None:
+    """Raises: InvalidInput, also where there are no faces."""
+    found = inputs.keep_unknown(days)
+    if found is not None and kind is not Kind.FACE:
+        raise InvalidInput("keep_unknown_days: faces are kept, and this is a collection of pictures")
+    return found

@@ -6,7 +6,7 @@ and the pairs. The rows come as they lie in the store, sealed and wrapped; nothi
 last END with how many records of each kind there were.
 
 Not among them: remembered answers of idempotent requests, jobs, the change sequence and snapshots, which are of a
-running service or derived.
+running service or derived; and unknown faces, which would come back after they were erased or past their time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 from lookalike.errors import BadBackup, DataTooNew
 from lookalike.ports import AuditRow, CollectionRow, RowReader, SubjectRow
+from security.sealed_unknowns import of_unknowns
 
 MAX_BODY_BYTES = 1 << 28
 _HEAD = struct.Struct(">cI")
@@ -166,7 +167,8 @@ def rows_of(reader: RowReader) -> Iterator[Record]:
     """Every row of a snapshot that a backup holds, Start first and End left to whoever adds more."""
     yield Start(reader.last_number(), reader.last_seq())
     for name, value in reader.settings("").items():
-        yield SettingRecord(name, value)
+        if not of_unknowns(name):
+            yield SettingRecord(name, value)
     collections = reader.collections()
     for row in collections:
         found = reader.calibrations(row.id)

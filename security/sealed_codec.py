@@ -64,6 +64,8 @@ def encode_collection(collection: Collection) -> bytes:
         held["first_space"] = _encode_space(collection.first_space)
     if collection.past:
         held["past"] = [_encode_space(space) for space in collection.past]
+    if collection.keep_unknown_days is not None:
+        held["keep_unknown_days"] = collection.keep_unknown_days
     if (trial := collection.trial) is not None:
         held["trial"] = [trial.generation, trial.mode.value, trial.share, trial.worse]
     return canonical(held)
@@ -88,6 +90,7 @@ def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
         first_space=Space(*first) if first is not None else None,
         past=tuple(Space(*space) for space in held.get("past", ())),
         trial=Trial(trial[0], TrialMode(trial[1]), trial[2], trial[3]) if trial is not None else None,
+        keep_unknown_days=held.get("keep_unknown_days"),
     )
 
 

@@ -44,6 +44,9 @@ def create(
     keep: Annotated[KeepChoice, typer.Option(help="What to keep, sealed, of a picture.")] = KeepChoice.crop,
     target_fpir: Annotated[float, typer.Option(help="Share of strangers that may be taken for someone.")] = 0.01,
     retention_days: Annotated[int | None, typer.Option(help="Erase subjects after so many days.")] = None,
+    keep_unknown: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="Keep faces that match nobody, sealed, so many days.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a collection."""
@@ -55,6 +58,7 @@ def create(
             target_fpir=target_fpir,
             retention_days=retention_days,
             model=model,
+            keep_unknown_days=keep_unknown,
         )
     if as_json:
         print_json(made)
@@ -79,6 +83,29 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     """Show a collection's policy, how much is in it, and how its index answers."""
     with open_client() as client:
         found = client.collection(name)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("field", "value"), list(_readable(found).items()))
+
+
+@app.command()
+def change(
+    name: Name,
+    keep: Annotated[KeepChoice | None, typer.Option(help="What to keep, sealed, of a picture from now on.")] = None,
+    target_fpir: Annotated[float | None, typer.Option(help="Share of strangers that may be taken for someone.")] = None,
+    keep_unknown: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="DAYS", help="Keep faces that match nobody so many days; 0 erases them and stops."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a collection's policy; what is not given stays as it is."""
+    with open_client() as client:
+        given = {} if keep_unknown is None else {"keep_unknown_days": keep_unknown or None}
+        found = client.update_collection(
+            name, keep=None if keep is None else keep.value, target_fpir=target_fpir, **given
+        )
     if as_json:
         print_json(found)
     else:

@@ -42,6 +42,7 @@ async def create_collection(request: Request, edge: EdgeDep, caller: CallerDep) 
             target_fpir=body.target_fpir,
             retention_days=body.retention_days,
             model=body.model,
+            keep_unknown_days=body.keep_unknown_days,
         )
         return answered(201, CollectionOut.of(info))
 
@@ -95,6 +96,7 @@ async def change_collection(collection: str, request: Request, edge: EdgeDep, ca
             keep=body.keep,
             target_fpir=body.target_fpir,
             retention_days=body.retention_days if "retention_days" in body.model_fields_set else UNSET,
+            keep_unknown_days=body.keep_unknown_days if "keep_unknown_days" in body.model_fields_set else UNSET,
         )
         return answered(200, CollectionOut.of(info))
 

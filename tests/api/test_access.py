@@ -11,7 +11,9 @@ from lookalike.domain import Grant, Permission
 from security.rbac import ROLES
 from tests.api import doubles
 
+NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face"), "nobody")
 OPEN, ANY_KEY = "open to all", "any valid key"
+UNKNOWNS = "/v1/collections/{collection}/unknowns"
 JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL})
 """Any of these: an import is a job of whoever may enrol."""
 
@@ -45,6 +47,12 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", "/v1/models/{model}/rollback"): Permission.MANAGE_MODELS,
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,
+    ("GET", UNKNOWNS): Permission.READ,
+    ("GET", f"{UNKNOWNS}/{{unknown}}"): Permission.READ,
+    ("GET", f"{UNKNOWNS}/{{unknown}}/faces/{{face}}/crop"): Permission.READ_CROPS,
+    ("POST", f"{UNKNOWNS}/{{unknown}}/enrol"): Permission.ENROL,
+    ("POST", f"{UNKNOWNS}/{{unknown}}/dismiss"): Permission.ENROL,
+    ("DELETE", f"{UNKNOWNS}/{{unknown}}"): Permission.ERASE,
     ("GET", "/v1/collections/{collection}/subjects"): Permission.READ,
     ("PUT", SUBJECT): Permission.ENROL,
     ("GET", SUBJECT): Permission.READ,
@@ -107,7 +115,7 @@ def test_a_role_may_call_exactly_what_the_table_says(real, role, scope):
     client = real.client(Grant(role, scope))
     wrong = []
     for call, needs in NEEDS.items():
-        path = call[1].format(collection="own", subject="nobody", sample="none", id="none", model="none")
+        path = call[1].format(collection="own", **NOBODY)
         answer = client.request(call[0], path)
         expected = allowed(needs, ROLES[role], call, scope) and not (scope == "own" and call in EVERYWHERE_ONLY)
         if (answer.status_code in (401, 403)) == expected:
@@ -121,7 +129,7 @@ def test_without_a_valid_key_every_call_but_the_open_ones_is_401(real, key):
         transport=real.transport, base_url="http://edge", headers={} if key is None else {"x-api-key": key}
     )
     for (method, path), needs in NEEDS.items():
-        answer = client.request(method, path.format(collection="own", subject="s", sample="x", id="x", model="x"))
+        answer = client.request(method, path.format(collection="own", **NOBODY))
         if needs is not OPEN:
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
 

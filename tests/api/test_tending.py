@@ -8,6 +8,7 @@ from api.calibrator import Calibrator
 from api.job_kinds import SERVICE
 from api.jobs import JobRunner
 from api.tending import Tending
+from lookalike.answers import Caller
 from lookalike.domain import Collection, Generation, GenerationState, Kind
 from tests.api.doubles import SPACE, MemoryJobs
 
@@ -27,6 +28,14 @@ class Rosters:
         self.tended += 1
 
 
+class Unknowns:
+    tended = 0
+
+    def tend(self, caller: Caller) -> None:
+        assert caller.principal is SERVICE
+        self.tended += 1
+
+
 class Gallery:
     def overdue(self, subjects: int) -> list[Collection]:
         return []
@@ -35,7 +44,8 @@ class Gallery:
 def test_a_generation_is_let_go_of_once_when_its_grace_has_ended() -> None:
     now, store, rosters = [99.0], MemoryJobs(), Rosters()
     jobs = JobRunner(store, {"retire": lambda caller, job, progress: {}}, lambda job: SERVICE)
-    tending = Tending(Records(), rosters, Calibrator(Gallery(), jobs, 0), jobs, clock=lambda: now[0])
+    unknowns = Unknowns()
+    tending = Tending(Records(), rosters, Calibrator(Gallery(), jobs, 0), jobs, unknowns, clock=lambda: now[0])
     tending()
     assert store.kept == {}
     now[0] = 101.0
@@ -45,4 +55,4 @@ def test_a_generation_is_let_go_of_once_when_its_grace_has_ended() -> None:
     assert [(job.kind, job.collection, job.principal) for job in store.kept.values()] == [
         ("retire", "staff", "service")
     ]
-    assert rosters.tended == 3
+    assert rosters.tended == unknowns.tended == 3

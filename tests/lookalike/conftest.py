@@ -30,6 +30,7 @@ from security.rbac import principal_for
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
+from security.sealed_unknowns import SealedUnknowns
 
 DIMENSION = 64
 
@@ -224,7 +225,17 @@ def open_at(folder: Path, today: str = "2026-01-01", make_index=exact, servers=N
     clock, days = Clock(), SealedProbeDays(rows, keyring, audit)
     probes = ProbeLog(days, clock)
     drift = DriftWatch(records, audit, models, days, probes, 90, clock)
-    gallery = Gallery(records, audit, rosters, models, trials, today=lambda: today, probes=probes)
+    gallery = Gallery(
+        records,
+        audit,
+        rosters,
+        models,
+        trials,
+        today=lambda: today,
+        probes=probes,
+        unknown_store=SealedUnknowns(rows, keyring, audit),
+        clock=clock,
+    )
     return House(gallery, records, audit, rosters, models, trials, probes, drift, clock, rows, held)
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from index.sqlite_rows import SqliteRows
-from lookalike.domain import Consent, Grant, Subject
+from lookalike.domain import Box, Consent, Grant, Quality, Subject
+from lookalike.ports import collection_setting
+from lookalike.unknown_groups import Bars, Changes, Groups, Sighting
 from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.rbac import principal_for
 from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
+from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
 from security.tokens import ApiKeys
 from tests.security.conftest import ENTRY, new_collection, new_sample
@@ -87,6 +91,26 @@ def test_neither_names_nor_vectors_nor_pictures_lie_on_the_disk(store):
     disk = store.disk()
     assert [canary for canary in canaries if canary in disk] == []
     assert found.key.encode() in disk, "the search itself works: random ids stand in the clear"
+
+
+def test_unknown_faces_are_not_readable_on_the_disk_and_once_erased_not_even_sealed(store):
+    collection = replace(new_collection(COLLECTION), keep_unknown_days=30)
+    store.records.create_collection(collection, ENTRY)
+    unknowns = SealedUnknowns(store.rows, store.keyring, store.audit)
+    vector = new_sample().vector
+    sighting = Sighting(Box(1, 2, 3, 4), Quality(0.5), vector, 1_772_366_400.125, CROP)
+    done = Groups(collection.space.key, ()).take([sighting], Bars(0.9, 0.9))
+    unknowns.change(collection, done, 0, None)
+    moment = {np.float64(sighting.at).tobytes(), repr(sighting.at).encode()}
+    canaries = vector_canaries(vector) | disguises(CROP[100:120]) | text_canaries(COLLECTION) | moment
+    disk = store.disk()
+    assert [canary for canary in canaries if canary in disk] == []
+    held = store.rows.read().settings(collection_setting(collection.id))
+    sealed = [value[13:77] for name, value in held.items() if not name.endswith("version")]
+    assert len(sealed) == 2 and all(part in disk for part in sealed)
+    unknowns.change(collection, Changes(gone=set(done.put)), 1, ENTRY)
+    disk = store.disk()
+    assert [part for part in sealed if part in disk] == []
 
 
 def test_the_search_for_canaries_would_find_each_of_them():
