@@ -58,7 +58,7 @@ bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to 
 
 lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --generate-hashes --python-version 3.11 --no-header --upgrade -q \
-		pyproject.toml --group dev --extra train --extra report -o requirements-dev.lock
+		pyproject.toml --group dev --extra train --extra report --extra pkcs11 -o requirements-dev.lock
 	uv pip compile --generate-hashes --python-version 3.11 --no-header -q \
 		pyproject.toml requirements-build.in -c requirements-dev.lock -o requirements.lock
 
