@@ -89,8 +89,10 @@ def test_every_truncation_and_extension_of_a_record_is_refused(key, plaintext, c
 def test_parts_of_two_records_under_one_key_and_context_do_not_make_a_third(key, one, two, context, data):
     a, b = seal(key, one, context), seal(key, two, context)
     cut = data.draw(st.integers(14, min(len(a), len(b)) - 1))
+    third = a[:cut] + b[cut:]
+    assume(third not in (a, b))  # where their last bytes happen to be the same
     with pytest.raises(TamperedData):
-        open_sealed(key, a[:cut] + b[cut:], context)
+        open_sealed(key, third, context)
 
 
 @forall(keys, plaintexts, contexts, contexts)
