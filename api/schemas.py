@@ -300,6 +300,7 @@ class SampleOut(BaseModel):
     box: BoxOut
     quality: QualityOut
     created_at: str
+    carried: bool = False
 
     @classmethod
     def of(cls, sample: domain.Sample) -> SampleOut:
@@ -308,6 +309,7 @@ class SampleOut(BaseModel):
             box=BoxOut.of(sample.box),
             quality=QualityOut.of(sample.quality),
             created_at=moment(sample.created_at),
+            carried=sample.carried,
         )
 
 

@@ -327,7 +327,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sample:
-    """An enrolled picture's template. number: the index's label for it; vector: (D,) unit float32."""
+    """An enrolled picture's template. number: the index's label for it; vector: (D,) unit float32.
+
+    carried: its template was mapped from another model's, since its picture is not kept (lookalike/carrying.py).
+    """
 
     id: str
     number: int
@@ -336,6 +339,7 @@ class Sample:
     quality: Quality
     vector: Floats
     created_at: float = 0.0
+    carried: bool = False
 
     def __repr__(self) -> str:
         return f"Sample(id={self.id})"
@@ -345,7 +349,7 @@ class Sample:
 class NewSample:
     """A sample about to be enrolled. id: random, or derived from an idempotency key so that a retry is harmless.
 
-    also: the same face's vectors in the spaces of the collection's other generations.
+    also: the same face's vectors in the spaces of the collection's other generations; carried: as a Sample's.
     """
 
     id: str
@@ -355,6 +359,7 @@ class NewSample:
     crop: bytes | None = None
     image: bytes | None = None
     also: tuple[tuple[Space, Floats], ...] = ()
+    carried: bool = False
 
     def __repr__(self) -> str:
         return f"NewSample(id={self.id})"

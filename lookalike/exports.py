@@ -67,7 +67,7 @@ class ExportHead:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ExportedSample:
-    """A sample without its place here. vectors: by position in `ExportHead.spaces`."""
+    """A sample without its place here. vectors: by position in `ExportHead.spaces`; carried: those that were mapped."""
 
     id: str
     box: Box
@@ -76,6 +76,7 @@ class ExportedSample:
     vectors: dict[int, Floats]
     crop: bytes | None = None
     image: bytes | None = None
+    carried: frozenset[int] = frozenset()
 
     @property
     def size(self) -> int:
@@ -187,14 +188,20 @@ class Transfers:
     ) -> Iterator[ExportedSample]:
         numbers = [sample.number for sample in samples]
         vectors: dict[int, dict[int, Floats]] = {number: {} for number in numbers}
+        carried: dict[int, set[int]] = {number: set() for number in numbers}
         for view in views:
+            place = where.spaces.index(view.space)
             for found in self._records.samples_numbered(view, numbers):
-                vectors[found.number].setdefault(where.spaces.index(view.space), found.vector)
+                vectors[found.number].setdefault(place, found.vector)
+                if found.carried:
+                    carried[found.number].add(place)
         for sample in samples:
             if vectors[sample.number]:
                 crop, image = (self._picture(where, subject, sample, kind) for kind in (Keep.CROP, Keep.IMAGE))
-                held = vectors[sample.number]
-                yield ExportedSample(sample.id, sample.box, sample.quality, sample.created_at, held, crop, image)
+                held, mapped = vectors[sample.number], frozenset(carried[sample.number])
+                yield ExportedSample(
+                    sample.id, sample.box, sample.quality, sample.created_at, held, crop, image, mapped
+                )
 
     def _picture(self, where: Collection, subject: Subject, sample: Sample, kind: Keep) -> bytes | None:
         try:
@@ -329,7 +336,15 @@ class _Filling:
             self.embedded += len(lacking)
         return [
             (
-                NewSample(sample.id, sample.box, sample.quality, vectors[sample.id], sample.crop, sample.image),
+                NewSample(
+                    sample.id,
+                    sample.box,
+                    sample.quality,
+                    vectors[sample.id],
+                    sample.crop,
+                    sample.image,
+                    carried=place in sample.carried,
+                ),
                 sample.created_at,
             )
             for sample in batch

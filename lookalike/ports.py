@@ -622,7 +622,10 @@ class Records(Protocol):
         ...
 
     def samples(self, collection: Collection, subject: Subject) -> list[Sample]:
-        """Each in the space it was enrolled in, so that those without a template in the present one are seen too."""
+        """Each in the space it was enrolled in, so that those without a template in the present one are seen too.
+
+        carried: of the template that answers.
+        """
         ...
 
     def samples_lacking(self, collection: Collection, after_number: int, limit: int) -> list[Sample]:

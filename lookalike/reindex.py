@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
-
-import numpy as np
 
 from lookalike import generations
 from lookalike.answers import Caller
 from lookalike.calibration import uncalibrated
+from lookalike.carrier import Carrier
+from lookalike.carrying import Carriage
 from lookalike.domain import (
     AuditEntry,
     Collection,
-    Embeddings,
     Generation,
     GenerationState,
     Kind,
     Permission,
+    Sample,
     TrialMode,
 )
 from lookalike.errors import Conflict, IndexUnavailable, InvalidInput, NoSuchGeneration, NotCalibratable
-from lookalike.fusion import fuse
 from lookalike.live import Live, base_calibration
 from lookalike.on_record import Operation, on_record
 from lookalike.paired import Paired
@@ -36,16 +35,13 @@ from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Roster, Rosters
 from lookalike.thresholds import MIN_SUBJECTS, recalibrate
 from lookalike.trials import Tally
+from lookalike.verification import known_by, recall_of
 
 BATCH = 32
 """Crops that are embedded and committed together."""
 
-RECALL_QUERIES, RECALL_AT = 200, 5
 LEAST_RECALL = 0.99
 """A generation whose index finds fewer of the true nearest rows is not promoted."""
-
-JUDGED_SUBJECTS = 2000
-"""Subjects with several samples that say whether the new generation still knows them."""
 
 LISTED = 100
 """Samples without a picture that a report names; it counts them all."""
@@ -55,8 +51,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a re-index went. left_behind: samples without a kept picture, which the new model cannot be given.
+    """How a re-index went.
 
+    left_behind: samples without a kept picture, which the new model cannot be given; carried: those whose template was
+    mapped from the old model's instead; carriage: how good that mapping is, None where nothing had to be carried.
     recall: share of the true five nearest rows that the new index finds; judged: subjects of several samples that both
     generations were asked for; lost, gained: known before and unknown now, and the other way round; verdict: "worse",
     "same" or "better"; threshold_before, threshold: similarities for the collection's target FPIR.
@@ -67,6 +65,8 @@ class Report:
     samples: int
     left_behind: int
     left_behind_ids: tuple[str, ...]
+    carried: int
+    carriage: Carriage | None
     recall: float
     judged: int
     lost: int
@@ -100,6 +100,7 @@ class Reindexer:
         self._rosters = rosters
         self._models = models
         self._live = Live(records, models, rosters)
+        self._carrier = Carrier(records, self._live)
         self._standby_s = standby_s
         self._clock = clock
         self._known_index = known_index
@@ -235,19 +236,24 @@ class Reindexer:
             roster = self._rosters.of(view)
             self._rosters.catch_up()
             self._calibrate(where, view, roster, record)
+            carried, carriage, left_behind = self._carrier.carry(where, view, left_behind)
             recall = self._verify(view, roster, len(left_behind))
             judged, before, after = self._judge(where, view)
             self._mark_ready(where, generation, record)
             good = insist or judged.verdict != "worse"
             if good and not hold:
                 self._promoted(self._records.collection(name), generation.id, record, insist=insist)
-            record.details.update(left_behind=len(left_behind), recall=round(recall, 4), verdict=judged.verdict)
+            record.details.update(
+                left_behind=len(left_behind), carried=carried, recall=round(recall, 4), verdict=judged.verdict
+            )
             return Report(
                 generation=generation.id,
                 model=generation.space.model,
                 samples=roster.samples,
                 left_behind=len(left_behind),
-                left_behind_ids=tuple(left_behind[:LISTED]),
+                left_behind_ids=tuple(sample.id for sample in left_behind[:LISTED]),
+                carried=carried,
+                carriage=carriage,
                 recall=recall,
                 judged=judged.compared,
                 lost=judged.lost,
@@ -258,12 +264,12 @@ class Reindexer:
                 promoted=good and not hold,
             )
 
-    def _fill(self, view: Collection, progress: Progress) -> list[str]:
-        """Embed the kept crops of all samples that lack a template. Returns the ids of those without a crop."""
+    def _fill(self, view: Collection, progress: Progress) -> list[Sample]:
+        """Embed the kept crops of all samples that lack a template. Returns those without a crop."""
         encoder = self._models.encoder(view.space)
         lacking = self._records.count_lacking(view)
         _, total = self._records.count(view)
-        left_behind: list[str] = []
+        left_behind: list[Sample] = []
         done, after = total - lacking, 0
         progress(done, total)
         while batch := self._records.samples_lacking(view, after, BATCH):
@@ -272,7 +278,7 @@ class Reindexer:
             if kept:
                 rows = encoder.encode_crops([crops[sample.id] for sample in kept], enrolment=True).vectors
                 self._records.put_templates(view, list(zip(kept, rows, strict=True)))
-            left_behind += [sample.id for sample in batch if sample.id not in crops]
+            left_behind += [sample for sample in batch if sample.id not in crops]
             after, done = batch[-1].number, done + len(batch)
             progress(min(done, total), total)
         return left_behind
@@ -360,30 +366,6 @@ def end_trial(records: Records, caller: Caller) -> Callable[[Collection, Tally],
         records.change_collection(collection, lambda c: generations.found_worse(c, trial.generation, how), entry)
 
     return stop
-
-
-def recall_of(roster: Roster, queries: int = RECALL_QUERIES, seed: int = 1) -> float:
-    """The share of the true nearest rows that a roster's index gives, for some of its own rows; ties count as found."""
-    labels, vectors = roster.index.dump()
-    if not len(labels):
-        return 1.0
-    chosen = np.random.default_rng(seed).choice(len(labels), min(queries, len(labels)), replace=False)
-    k = min(RECALL_AT, len(labels))
-    found = roster.index.search(Embeddings(roster.collection.space, vectors[chosen]), k)
-    hits = 0
-    for row, neighbours in zip(vectors[chosen] @ vectors.T, found, strict=True):
-        least = float(np.partition(row, len(row) - k)[len(row) - k])
-        hits += sum(n.similarity >= least - 1e-5 for n in neighbours)
-    return hits / (k * len(chosen))
-
-
-def known_by(roster: Roster, threshold: float, subjects: int = JUDGED_SUBJECTS) -> Mapping[int, bool]:
-    """Of subjects with several samples: whether the first is like enough to the others, by the sample's number."""
-    found = {}
-    for numbers in roster.several(subjects):
-        vectors = roster.index.vectors(numbers)
-        found[numbers[0]] = fuse(vectors[0], vectors[1:], roster.fusion) >= threshold
-    return found
 
 
 def _unfinished(collection: Collection) -> Generation:

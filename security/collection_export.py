@@ -143,6 +143,8 @@ def _sample_frame(sample: ExportedSample) -> bytes:
         "crop": len(crop),
         "image": len(image),
     }
+    if sample.carried:
+        held["carried"] = sorted(sample.carried)
     return _frame(b"P", held, b"".join((*vectors.values(), crop, image)))
 
 
@@ -229,7 +231,10 @@ def _sample(held: Any, data: bytes) -> ExportedSample:
     if len(image or b"") != held["image"] or len(crop or b"") != held["crop"]:
         raise TamperedData("the export holds a value that no deployment would have written")
     quality = Quality(held["score"], tuple(held["reasons"]), held["measures"])
-    return ExportedSample(held["id"], Box(*held["box"]), quality, float(held["created_at"]), vectors, crop, image)
+    carried = frozenset(held.get("carried", ()))
+    return ExportedSample(
+        held["id"], Box(*held["box"]), quality, float(held["created_at"]), vectors, crop, image, carried
+    )
 
 
 class _Pieces:

@@ -156,15 +156,15 @@ def encode_sample(sample: NewSample | Sample, template: Floats | None = None) ->
     """
     vector = np.ascontiguousarray(sample.vector if template is None else template, dtype="<f4").tobytes()
     box, quality = sample.box, sample.quality
-    facts = canonical(
-        {
-            "box": [float(side) for side in (box.x, box.y, box.width, box.height)],
-            "score": float(quality.score),
-            "reasons": list(quality.reasons),
-            "measures": {name: float(value) for name, value in quality.measures.items()},
-        }
-    )
-    return len(vector).to_bytes(_LENGTH_BYTES, "little") + vector + facts
+    held: dict[str, object] = {
+        "box": [float(side) for side in (box.x, box.y, box.width, box.height)],
+        "score": float(quality.score),
+        "reasons": list(quality.reasons),
+        "measures": {name: float(value) for name, value in quality.measures.items()},
+    }
+    if sample.carried:
+        held["carried"] = True
+    return len(vector).to_bytes(_LENGTH_BYTES, "little") + vector + canonical(held)
 
 
 def decode_sample(id: str, number: int, subject_key: str, created_at: float, data: bytes) -> Sample:
@@ -180,6 +180,7 @@ def decode_sample(id: str, number: int, subject_key: str, created_at: float, dat
         Quality(facts["score"], tuple(facts["reasons"]), facts["measures"]),
         vector,
         created_at,
+        facts.get("carried", False),
     )
 
 

@@ -275,7 +275,9 @@ class SealedRecords:
 
     def samples(self, collection: Collection, subject: Subject) -> list[Sample]:
         rows = self._rows.read().samples_of(subject.key)
-        return self._opened(rows, lambda row: (collection.space_named(row.space), None))
+        answering = {sample.number for sample in self._open_samples(collection, rows) if sample.carried}
+        found = self._opened(rows, lambda row: (collection.space_named(row.space), None))
+        return [replace(sample, carried=sample.number in answering) for sample in found] if answering else found
 
     def samples_lacking(self, collection: Collection, after_number: int, limit: int) -> list[Sample]:
         """In spaces of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,12 +113,22 @@ def _show_job(collection: str, job: JobJson, as_json: bool) -> None:
         f"{result['gained']} are known now that were not: {result['verdict']}"
     )
     print(f"threshold {result['threshold_before']:.3f} before, {result['threshold']:.3f} now")
-    if result["left_behind"]:
-        print(f"{result['left_behind']} samples have no kept picture and are not in it; --json names them")
+    _show_carriage(result)
     if result["promoted"]:
         print(f"`lookalike reindex {collection} --rollback` undoes it while the one before is kept")
     elif result["verdict"] == "worse":
         print(f"it knows fewer people: `lookalike reindex {collection} --cancel` forgets it, --promote insists")
+
+
+def _show_carriage(result: Mapping[str, Any]) -> None:
+    """What became of samples without a kept picture."""
+    how = result.get("carriage") or {}
+    if result.get("carried"):
+        judged = f", which loses {how['lost']} of {how['known']} people it was tried on" if how.get("known") else ""
+        print(f"{result['carried']} samples have no kept picture: carried by a learned mapping{judged}, and marked")
+    if result["left_behind"]:
+        why = f" ({how['why']})" if how.get("why") else ""
+        print(f"{result['left_behind']} samples have no kept picture and are not in it{why}; --json names them")
 
 
 def _show_collection(found: CollectionJson, as_json: bool) -> None:

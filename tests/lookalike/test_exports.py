@@ -352,6 +352,23 @@ def test_vectors_of_both_generations_go_along_while_a_collection_is_re_indexed(f
     assert (taken.model, taken.samples, taken.embedded) == ("scripted", 10, 0)
 
 
+@pytest.mark.parametrize(("model", "marked"), [("scripted", False), ("turned", True)])
+def test_a_carried_template_is_still_marked_where_it_arrives(filled, there, admin, model, marked):
+    here = filled(keep=Keep.NONE)
+    house = here.house
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models)
+    where = house.records.collection("staff")
+    generation = indexer.begin(admin, "staff", model="turned")
+    mapped = house.records.collection("staff").seen_as(generation)
+    (batch,) = house.records.stream_samples(where)
+    turned = house.models.encoder(mapped.space).encode_crops([b"[1, 0]"] * len(batch)).vectors
+    house.records.put_templates(mapped, [(replace(s, carried=True), v) for s, v in zip(batch, turned, strict=True)])
+
+    there.take_in(admin, here.export(admin), here, model=model)
+    (arrived,) = there.house.records.stream_samples(there.house.records.collection("staff"))
+    assert [sample.carried for sample in arrived] == [marked] * 10
+
+
 # ------------------------------------------------------------------------------------------------- on record
 
 

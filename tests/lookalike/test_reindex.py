@@ -6,7 +6,8 @@ import pytest
 from lookalike.domain import GenerationState, Keep
 from lookalike.errors import Conflict, ModelNotAvailable, NoSuchGeneration, PermissionDenied
 from lookalike.paired import Paired
-from lookalike.reindex import Reindexer, recall_of
+from lookalike.reindex import Reindexer
+from lookalike.verification import recall_of
 from tests.lookalike.conftest import DIMENSION, ScriptedEncoder
 
 PEOPLE = 40
