@@ -29,9 +29,10 @@ from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
+from lookalike.profiles import require_profile
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.roster import Rosters
-from lookalike.settings import Profile, Settings
+from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import KeyRing, open_key_ring
@@ -86,8 +87,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
     live: a service that answers others: it makes the first key, loads every gallery, and follows other processes.
     Raises: BadSettings, KeyUnavailable, DataTooNew, BadModel, StorageFull, StorageUnavailable.
     """
-    if settings.profile not in (Profile.SINGLE,):
-        raise BadSettings(f"LOOKALIKE_PROFILE={settings.profile.value}: this version has the profile single only")
+    require_profile(settings)
     with ExitStack() as stack:
         folder = prepare_folder(settings.data)
         # Models load outside Python for the most part, so the records can be read meanwhile.

@@ -92,9 +92,12 @@ def _packages(settings: Settings) -> Answer:
 
 
 def _profile(settings: Settings) -> Answer:
-    if settings.profile.value != "single":
-        return "wrong", f"this version has the profile single only, not {settings.profile.value}"
-    return "ok", "single"
+    from lookalike.profiles import weaknesses
+
+    found = weaknesses(settings)
+    if found:
+        return "wrong", f"{settings.profile.value} refuses to start: {'; '.join(found)}"
+    return "ok", settings.profile.value
 
 
 def _runtime(settings: Settings) -> Answer:

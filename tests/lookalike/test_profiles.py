@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import BadSettings
+from lookalike.profiles import require_profile, weaknesses
+from lookalike.settings import read_settings
+
+SOUND = {
+    "profile": "scale",
+    "data": Path("/srv/lookalike"),
+    "records": "postgresql://lookalike@db.example.org/lookalike",
+    "index": "es+https://lookalike@search.example.org:9200",
+    "volume_encrypted": "attested",
+    "keys": "file:/etc/lookalike/root.key",
+}
+
+
+@pytest.mark.parametrize("keys", ["file:/etc/lookalike/root.key", "passphrase:", "file:../root.key"])
+def test_records_an_index_and_a_key_that_replicas_can_share_are_taken(keys):
+    require_profile(read_settings(**SOUND | {"keys": keys}))
+
+
+@pytest.mark.parametrize(
+    ("weak", "named"),
+    [
+        ({"records": "sqlite:"}, "LOOKALIKE_RECORDS"),
+        ({"index": "faiss:"}, "LOOKALIKE_INDEX"),
+        ({"index": "exact:"}, "LOOKALIKE_INDEX"),
+        ({"index": "es+http://localhost:9200"}, "LOOKALIKE_INDEX"),
+        ({"indexes": ("es+http://localhost:9200",)}, "LOOKALIKE_INDEX"),
+        ({"volume_encrypted": None}, "LOOKALIKE_VOLUME_ENCRYPTED"),
+        ({"keys": "file:keys/root.key"}, "LOOKALIKE_KEYS"),
+        ({"keys": "file:/srv/lookalike/keys/root.key"}, "LOOKALIKE_KEYS"),
+        ({"keys": "file:../lookalike/root.key"}, "LOOKALIKE_KEYS"),
+    ],
+)
+def test_each_setting_that_is_too_weak_for_many_machines_is_named_in_one_line(weak, named):
+    (found,) = weaknesses(read_settings(**SOUND | weak))
+
+    assert found.startswith(named) and "\n" not in found
+    with pytest.raises(BadSettings, match="LOOKALIKE_PROFILE=scale refuses to start"):
+        require_profile(read_settings(**SOUND | weak))
+
+
+def test_all_weaknesses_are_told_at_once():
+    found = weaknesses(read_settings(profile="scale"))
+    assert [line.partition(":")[0] for line in found] == [
+        "LOOKALIKE_RECORDS",
+        "LOOKALIKE_INDEX",
+        "LOOKALIKE_VOLUME_ENCRYPTED",
+        "LOOKALIKE_KEYS",
+    ]
+
+
+def test_one_machine_may_do_what_is_allowed_at_all():
+    require_profile(read_settings())
+
+
+def test_a_profile_of_a_later_version_is_refused_with_those_that_there_are():
+    with pytest.raises(BadSettings, match="single and scale"):
+        require_profile(read_settings(profile="edge"))
