@@ -38,6 +38,7 @@ from api.routes import (
     subjects,
     unknowns,
 )
+from api.standing import Standing
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
 
@@ -54,7 +55,9 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
     """The application. principal: who every request is, without a credential, for use inside one process."""
     settings = services.settings
     pool = Pool(settings.workers, settings.max_queue)
-    metrics = Metrics(lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting)
+    metrics = Metrics(
+        lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting, Standing(settings)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

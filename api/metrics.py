@@ -1,10 +1,16 @@
-"""What Prometheus may know: counts and times by route template, the queue's depth, how many drift; never a name."""
+"""What Prometheus may know: counts and times by route template, the queue's depth, how many drift; never a name.
+
+What the service stands on (disk, certificate, readiness) is in api/standing.py; memory, processor time and open files
+are prometheus_client's own figures of the process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from api.standing import Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -14,7 +20,13 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.
 class Metrics:
     """The figures of one app, in a registry of its own."""
 
-    def __init__(self, queue_depth: Callable[[], int], running: Callable[[], int], drifting: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        queue_depth: Callable[[], int],
+        running: Callable[[], int],
+        drifting: Callable[[], int],
+        standing: Standing,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "lookalike_requests",
@@ -36,14 +48,18 @@ class Metrics:
         # Without a label: ids of collections, even random ones, are not for every key that may read figures.
         drift = Gauge("lookalike_collections_drifting", "Collections whose probes drift", registry=self._registry)
         drift.set_function(drifting)
+        self._standing = standing
+        self._registry.register(standing)
+        ProcessCollector(registry=self._registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def exposition(self) -> bytes:
+    def exposition(self, *, ready: bool) -> bytes:
         """The text that Prometheus reads."""
+        self._standing.ready = ready
         return generate_latest(self._registry)
 
 

@@ -20,7 +20,7 @@ def weaknesses(settings: Settings) -> tuple[str, ...]:
     """
     asked = PROFILES.get(settings.profile)
     if asked is None:
-        known = " and ".join(profile.value for profile in PROFILES)
+        known = ", ".join(profile.value for profile in PROFILES)
         raise BadSettings(
             f"LOOKALIKE_PROFILE={settings.profile.value}: this version has the profiles {known} only",
         )
@@ -59,6 +59,38 @@ def _scale(settings: Settings) -> Iterator[str]:
         )
 
 
+def _onprem(settings: Settings) -> Iterator[str]:
+    """Biometric data under lock: nothing in the clear on the way or in a log; a restore brings nobody back.
+
+    What the machine itself must hold (swap, modes of files, whose process it is) is in api/onprem.py.
+    """
+    if settings.tls == "off":
+        yield "LOOKALIKE_TLS: pictures and keys would travel in the clear, set on"
+    if _key_inside(settings):
+        yield (
+            "LOOKALIKE_KEYS: the root key lies in the data folder, so that a copy of the folder opens itself:"
+            " set a place outside, such as file:/etc/lookalike/root.key"
+        )
+    if settings.ledger is None:
+        yield (
+            "LOOKALIKE_LEDGER: without one a restored backup brings back who was erased, and a rewritten audit log is"
+            " not found out: set a folder on another disk or machine"
+        )
+    elif settings.ledger.resolve().is_relative_to(settings.data.resolve()):
+        yield "LOOKALIKE_LEDGER: it is in the data folder and lost with it, set a folder on another disk or machine"
+    if settings.backup_key is None:
+        yield (
+            "LOOKALIKE_BACKUP_KEY: no backup can be made: `lookalike backup keygen` on another machine, and set the"
+            " file with the public half"
+        )
+    if any(url.startswith("es+http:") for url in (settings.index, *settings.indexes)):
+        yield "LOOKALIKE_INDEX, LOOKALIKE_INDEXES: templates would travel in the clear, set es+https:"
+    if settings.index.startswith("es+") and settings.volume_encrypted != "attested":
+        yield "LOOKALIKE_VOLUME_ENCRYPTED: the index keeps templates in the clear, encrypt its disks and set attested"
+    if settings.log_level == "debug":
+        yield "LOOKALIKE_LOG_LEVEL: with debug the command shows traces, which may hold values: set info"
+
+
 def _key_inside(settings: Settings) -> bool:
     scheme, _, name = settings.keys.partition(":")
     folder = settings.data.absolute()
@@ -68,5 +100,6 @@ def _key_inside(settings: Settings) -> bool:
 PROFILES: Final[Mapping[Profile, Callable[[Settings], Iterator[str]]]] = {
     Profile.SINGLE: _single,
     Profile.SCALE: _scale,
+    Profile.ONPREM: _onprem,
 }
 """Which weaknesses a profile finds. Add a line to add a profile."""

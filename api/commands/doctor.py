@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -38,14 +38,19 @@ class Finding:
     detail: str
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    profile: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="Judge by single, scale or onprem, not LOOKALIKE_PROFILE.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print the settings in force and what is wrong with them. Exit code 1 if anything is."""
     from lookalike.errors import BadSettings
     from lookalike.settings import read_settings
 
     settings: Settings | None = None
     try:
-        settings = read_settings()
+        settings = read_settings() if profile is None else read_settings(profile=profile)
     except BadSettings as error:
         findings = [Finding("settings", "wrong", str(error))]
     else:
@@ -72,6 +77,8 @@ def shown_settings(settings: Settings) -> dict[str, str]:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """All findings, in a fixed order; a check that fails itself is one too."""
+    from lookalike.errors import LookalikeError
+
     for check in CHECKS:
         name = check.__name__.strip("_").replace("_", " ")
         try:
@@ -79,6 +86,26 @@ def examine(settings: Settings) -> Iterator[Finding]:
         except Exception as error:
             state, detail = "wrong", f"{type(error).__name__}: {error}"
         yield Finding(name, state, detail)
+    try:
+        yield from _asked_by_profile(settings)
+    except LookalikeError as error:
+        yield Finding(settings.profile.value, "wrong", str(error))
+
+
+def _asked_by_profile(settings: Settings) -> Iterator[Finding]:
+    """A finding for each setting that is too weak for the profile, and for each rule that the machine must hold."""
+    from api.onprem import findings, look
+    from lookalike.profiles import weaknesses
+    from lookalike.settings import Profile
+
+    for text in weaknesses(settings):
+        setting, _, what = text.partition(": ")
+        yield Finding(setting, "wrong", what)
+    if settings.profile is not Profile.ONPREM:
+        return
+    yield Finding("onprem core dumps", "ok", "a service switches its own off")
+    for name, weak in findings(settings, look(settings)):
+        yield Finding(f"onprem {name}", "ok" if weak is None else "wrong", weak or "as it should be")
 
 
 Answer = tuple[Literal["ok", "note", "wrong"], str]
@@ -96,7 +123,10 @@ def _profile(settings: Settings) -> Answer:
 
     found = weaknesses(settings)
     if found:
-        return "wrong", f"{settings.profile.value} refuses to start: {'; '.join(found)}"
+        return (
+            "wrong",
+            f"{settings.profile.value} refuses to start: {len(found)} settings are too weak for it, see below",
+        )
     return "ok", settings.profile.value
 
 

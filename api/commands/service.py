@@ -15,11 +15,18 @@ def serve() -> None:
     """Run the service until SIGTERM or Ctrl-C. Settings come from LOOKALIKE_* and lookalike.toml."""
     from api.app import create_app
     from api.commands.owners import require_own_packages
+    from api.onprem import forbid_core_dumps, look, require_strong
     from api.server import serve as serve_forever
     from api.wiring import open_services
+    from lookalike.profiles import require_profile
+    from lookalike.settings import Profile
 
     require_own_packages()
     settings = require_local("serve")
+    if settings.profile is Profile.ONPREM:
+        forbid_core_dumps()
+        require_profile(settings)
+        require_strong(settings, look(settings))
     services = open_services(settings, live=True)
     try:
         if services.first_key is not None and settings.bootstrap_key_file is None:

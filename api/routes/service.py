@@ -41,7 +41,8 @@ async def readyz(request: Request, edge: EdgeDep) -> Response:
 )
 async def metrics(edge: EdgeDep) -> Response:
     """Figures for Prometheus, by route template. Any valid credential."""
-    return Response(edge.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+    reason = await edge.pool.look_up(edge.services.gallery.readiness)
+    return Response(edge.metrics.exposition(ready=reason is None), headers={"content-type": CONTENT_TYPE})
 
 
 @router.get("/v1/limits", response_model=LimitsOut, responses=problems())

@@ -28,6 +28,8 @@ class Installation:
     process: subprocess.Popen[str] | None = None
     url: str = ""
     said: list[str] = field(default_factory=list)
+    key: str = KEY
+    ca: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -46,7 +48,7 @@ class Installation:
 
     def start(self) -> Client:
         """Serve, and a client once it is ready."""
-        (self.folder / "admin.key").write_text(KEY)
+        (self.folder / "admin.key").write_text(self.key)
         with (self.folder / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "api.cli", "serve"],
@@ -65,7 +67,7 @@ class Installation:
         pytest.fail(f"the service did not start: {(self.folder / 'service.log').read_text()[-2000:]}")
 
     def client(self) -> Client:
-        return Client(self.url, api_key=KEY, ca=self.data / "tls" / "ca.crt", retries=2)
+        return Client(self.url, api_key=self.key, ca=self.ca or self.data / "tls" / "ca.crt", retries=2)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the service. Returns its exit code."""

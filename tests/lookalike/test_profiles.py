@@ -60,5 +60,37 @@ def test_one_machine_may_do_what_is_allowed_at_all():
 
 
 def test_a_profile_of_a_later_version_is_refused_with_those_that_there_are():
-    with pytest.raises(BadSettings, match="single and scale"):
+    with pytest.raises(BadSettings, match="single, scale, onprem"):
         require_profile(read_settings(profile="edge"))
+
+
+ONPREM = {
+    "profile": "onprem",
+    "data": Path("/srv/lookalike"),
+    "keys": "file:/etc/lookalike/root.key",
+    "ledger": Path("/mnt/nas/ledger"),
+    "backup_key": Path("/etc/lookalike/backup.pub"),
+}
+
+
+def test_a_vault_on_premises_that_is_sound_starts():
+    require_profile(read_settings(**ONPREM))
+
+
+@pytest.mark.parametrize(
+    ("weak", "named"),
+    [
+        ({"tls": "off"}, "LOOKALIKE_TLS"),
+        ({"keys": "file:keys/root.key"}, "LOOKALIKE_KEYS"),
+        ({"ledger": None}, "LOOKALIKE_LEDGER"),
+        ({"ledger": Path("/srv/lookalike/ledger")}, "LOOKALIKE_LEDGER"),
+        ({"backup_key": None}, "LOOKALIKE_BACKUP_KEY"),
+        ({"index": "es+https://search.example.org:9200"}, "LOOKALIKE_VOLUME_ENCRYPTED"),
+        ({"indexes": ("es+http://localhost:9200",)}, "LOOKALIKE_INDEX"),
+        ({"log_level": "debug"}, "LOOKALIKE_LOG_LEVEL"),
+    ],
+)
+def test_on_premises_each_weak_setting_is_named_in_one_line_with_what_to_do(weak, named):
+    (found,) = weaknesses(read_settings(**ONPREM | weak))
+
+    assert found.startswith(named) and "\n" not in found

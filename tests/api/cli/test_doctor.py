@@ -93,7 +93,7 @@ def test_a_secret_file_that_others_can_read_is_noted_and_a_missing_one_is_wrong(
 
 
 def test_a_profile_of_a_later_version_is_wrong(folder: Path) -> None:
-    assert findings(data=folder / "data", profile="onprem")["profile"].state == "wrong"
+    assert findings(data=folder / "data", profile="edge")["profile"].state == "wrong"
 
 
 def test_settings_are_shown_by_the_names_that_set_them(folder: Path) -> None:

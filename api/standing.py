@@ -1,0 +1,66 @@
+"""What the service stands on, as figures for Prometheus: readiness, the disk, the certificate's end, the process.
+
+They are looked up when they are asked for. One that cannot be had is left out, so that an alert on its absence or its
+last value can fire, and the other figures are still told.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from lookalike.errors import LookalikeError
+from security.certificates import days_left
+
+if TYPE_CHECKING:
+    from lookalike.settings import Settings
+
+
+class Standing(Collector):
+    """A collector for the registry of api/metrics.py. ready: set by whoever asked the service, who may wait for it."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._data = settings.data
+        self._certificate: Path | None = None
+        if settings.tls == "on":
+            self._certificate = settings.tls_certificate or settings.data / "tls" / "server.crt"
+        self._clock = clock
+        self.ready = False
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures as they are now."""
+        yield _gauge("lookalike_ready", "Whether it can do its work, as /readyz says", float(self.ready))
+        yield from self._disk()
+        yield from self._certificate_end()
+
+    def _disk(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            usage = shutil.disk_usage(self._data)
+        except OSError:
+            return
+        yield _gauge("lookalike_disk_free_bytes", "Room on the data folder's disk", usage.free)
+        yield _gauge("lookalike_disk_bytes", "Size of the data folder's disk", usage.total)
+
+    def _certificate_end(self) -> Iterator[GaugeMetricFamily]:
+        if self._certificate is None:
+            return
+        now = self._clock()
+        try:
+            end = now + timedelta(days=days_left(self._certificate.read_bytes(), now))
+        except (OSError, LookalikeError):
+            return
+        yield _gauge(
+            "lookalike_certificate_not_after_seconds",
+            "When the server's certificate ends, in Unix time",
+            end.timestamp(),
+        )
+
+
+def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, meaning, value=value)
