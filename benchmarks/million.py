@@ -1,12 +1,14 @@
-"""Search among a million: ours beside FAISS's flat index, clusters, and graphs; filters; and the stalls of writes.
+"""Search among a million: ours beside FAISS's flat index, clusters, graphs, Elasticsearch; filters; stalls of writes.
 
-    python benchmarks/million.py [--kind faces|items] [--rows 1000000] [--dimension 128] [--graphs | --brief]
+    python benchmarks/million.py [--kind faces|items] [--rows 1000000] [--dimension 128] [--graphs] [--elastic flat]
 
 The galleries are those of benchmarks/galleries.py. Every round runs each contender once, in turn, so that a neighbour's
-load falls on all of them; the least of the rounds counts. Milliseconds are of the process, on one thread. --graphs
-builds hnswlib's and usearch's too, which takes an hour and more at a million rows; --brief leaves all but ours and the
-flat index out. Prints a table, and writes JSON and
-a curve of recall against time to bench-output/.
+load falls on all of them; the least of the rounds counts. Milliseconds are of the processor, on one thread; those of
+Elasticsearch are the node's and its client's together. --graphs builds hnswlib's and usearch's first (benchmarks/
+graphs.py, half an hour and more at a million rows), --elastic fills an index of each kind named (benchmarks/
+elastic_gallery.py); both go on where they were cut. --brief leaves all but ours and the flat index out. What was
+measured is kept as it comes: the same command goes on where it was cut, and --anew begins again. Prints a table, and
+writes JSON and a curve of recall against time to bench-output/.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +32,111 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import faiss
 import numpy as np
 
+from benchmarks import elastic_gallery, graphs
 from benchmarks.embed import machine
 from benchmarks.galleries import Gallery, gallery
-from index.codes import Codec
-from index.faiss_index import FaissIndex
+from index.codes import Codec, learn
+from index.elastic_index import ElasticIndex
+from index.faiss_index import FaissIndex, _spread, _whole
+from index.faiss_segment import Segment
+from index.merging import largest
 from lookalike.domain import Embeddings, Floats, Labels, Space
 
 NEIGHBOURS, BATCH, ALONE, NAMED = 5, 64, 32, 64
 LISTS, PROBED = 1024, (16, 64, 256, 512)
-BREADTHS = (64, 256, 1024)
-ADDED = 20_000
+NAMED_ALONE = (16, 64, 256, 1024)
+BREADTHS, FILTERED_BREADTHS = (64, 256, 1024, 4096), (64, 256)
+CANDIDATES = (1000, 5000, 10_000)
+FILTERS = {"1 %": 100, "50 %": 2}
+"""What a filter leaves: every 100th row, every second."""
+
+FILTERED_PROBES, ASKED_OF_ELASTIC, ADDED = 64, 128, 20_000
 
 Search = Callable[[Floats], Labels]
-"""(Q, D) queries -> (Q, 5) positions in the gallery, best first."""
+"""(Q, D) queries -> (Q, 5) positions in the gallery, best first; -1 names none."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """filtered: makes a search among the rows that are chosen, (N,); clock: processor seconds so far.
+
+    probes: so many are asked for recall.
+    """
+
+    search: Search
+    filtered: Callable[[np.ndarray], Search] | None = None
+    clock: Callable[[], float] = time.process_time
+    probes: int = 1 << 30
+
+
+class SharingIndex(FaissIndex):
+    """Ours over the gallery's own memory: a million rows of 1280 dimensions do not fit twice."""
+
+    def _segments(self, labels: Labels, rows: Floats) -> tuple[Any, ...]:
+        if self._codec is None:
+            self._codec = learn(rows[_spread(len(rows))], len(rows))
+        size = largest(self.space.dimension)
+        starts = range(0, len(labels), size)
+        return tuple(_whole(Segment(labels[at : at + size], rows[at : at + size], self._codec)) for at in starts)
+
+
+# ------------------------------------------------------------------------------------------------ the contenders
+
+
+def ours(index: FaissIndex | ElasticIndex, allowed: Labels | None = None) -> Search:
+    def search(queries: Floats) -> Labels:
+        found = index.search(Embeddings(index.space, queries), NEIGHBOURS, allowed)
+        return np.array([[hit.label for hit in row] + [-1] * (NEIGHBOURS - len(row)) for row in found])
+
+    return search
+
+
+def flat(held: Gallery, selector: Any = None) -> Search:
+    """What IndexFlatIP does, over the gallery's own memory."""
+    rows, dimension = held.vectors.shape
+
+    def search(queries: Floats) -> Labels:
+        asked = np.ascontiguousarray(queries)
+        best, found = np.empty((len(asked), NEIGHBOURS), np.float32), np.empty((len(asked), NEIGHBOURS), np.int64)
+        where = [faiss.swig_ptr(array) for array in (asked, held.vectors, best, found)]
+        faiss.knn_inner_product(*where[:2], dimension, len(asked), rows, NEIGHBOURS, *where[2:], selector)
+        return found
+
+    return search
+
+
+def flat_filtered(held: Gallery, chosen: np.ndarray) -> Search:
+    bits = np.packbits(chosen, bitorder="little")
+    selector = faiss.IDSelectorBitmap(bits)
+    plain = flat(held, selector)
+
+    def search(queries: Floats) -> Labels:
+        assert len(bits)  # FAISS reads them, and does not keep them
+        return plain(queries)
+
+    return search
+
+
+def codes_alone(held: Gallery, index: FaissIndex, named: int) -> Search:
+    """So many rows that our codes name, ranked by their vectors, and never a further look."""
+
+    def search(queries: Floats) -> Labels:
+        scores, labels = [], []
+        turned: dict[Codec, Floats] = {}
+        for part in index._state.parts:
+            codes = part.segment.codes
+            if codes is None:
+                continue
+            if codes.codec not in turned:
+                turned[codes.codec] = np.ascontiguousarray(codes.codec.turned(queries))
+            similarities, positions = codes.scan(turned[codes.codec], named)
+            scores.append(similarities)
+            labels.append(part.segment.labels[positions])
+        together = np.concatenate(scores, axis=1)
+        best = np.argpartition(-together, named - 1, axis=1)[:, :named]
+        return reranked(np.take_along_axis(np.concatenate(labels, axis=1), best, axis=1), held, queries)
+
+    return search
 
 
 def reranked(named: Labels, held: Gallery, queries: Floats) -> Labels:
@@ -50,15 +146,7 @@ def reranked(named: Labels, held: Gallery, queries: Floats) -> Labels:
     return np.take_along_axis(named, np.argsort(-similarities, axis=1)[:, :NEIGHBOURS], axis=1)
 
 
-def ours(index: FaissIndex) -> Search:
-    def search(queries: Floats) -> Labels:
-        found = index.search(Embeddings(index.space, queries), NEIGHBOURS)
-        return np.array([[neighbour.label for neighbour in row] for row in found])
-
-    return search
-
-
-def clusters(held: Gallery, codec: Codec) -> dict[str, Search]:
+def clusters(held: Gallery, codec: Codec) -> dict[str, Contender]:
     """FAISS's inverted lists of the very codes that we scan, probed more and more, ranked by the vectors."""
     width = codec.dimensions
     coarse = faiss.IndexFlatIP(width)
@@ -82,57 +170,61 @@ def clusters(held: Gallery, codec: Codec) -> dict[str, Search]:
 
         return search
 
-    return {f"{LISTS} clusters, {probes} probed": probing(probes) for probes in PROBED}
+    return {f"{LISTS} clusters, {probes} probed": Contender(probing(probes)) for probes in PROBED}
 
 
-def graphs(held: Gallery) -> dict[str, Search]:
-    """hnswlib and usearch with their usual M of 16, searched more and more broadly."""
-    import hnswlib
-    from usearch.index import Index
+def of_graphs(kind: str, held: Gallery, built_s: dict[str, float]) -> dict[str, Contender]:
+    """hnswlib and usearch, searched more and more broadly. usearch has no filter in its Python interface."""
+    found = {}
+    for engine in graphs.ENGINES:
+        graph, built_s[engine] = graphs.graph_of(engine, kind, held)
+        for breadth in BREADTHS:
+            filtered = None
+            if engine == "hnswlib" and breadth in FILTERED_BREADTHS:
 
-    dimension = held.vectors.shape[1]
-    theirs = hnswlib.Index(space="ip", dim=dimension)
-    theirs.init_index(max_elements=len(held.vectors), M=16, ef_construction=100)
-    theirs.set_num_threads(1)
-    theirs.add_items(held.vectors, num_threads=1)
-    other = Index(ndim=dimension, metric="ip", dtype="f32", connectivity=16, expansion_add=100)
-    other.add(np.arange(len(held.vectors)), held.vectors, threads=1)
+                def filtered(chosen: np.ndarray, graph: Any = graph, breadth: int = breadth) -> Search:
+                    return graphs.filtering(graph, breadth, chosen)
 
-    def of_hnswlib(breadth: int) -> Search:
-        def search(queries: Floats) -> Labels:
-            theirs.set_ef(breadth)
-            return np.asarray(theirs.knn_query(queries, k=NEIGHBOURS, num_threads=1)[0], dtype=np.int64)
-
-        return search
-
-    def of_usearch(breadth: int) -> Search:
-        def search(queries: Floats) -> Labels:
-            other.expansion_search = breadth
-            return np.asarray(other.search(queries, NEIGHBOURS, threads=1).keys, dtype=np.int64).reshape(-1, NEIGHBOURS)
-
-        return search
-
-    return {f"hnswlib, ef {b}": of_hnswlib(b) for b in BREADTHS} | {f"usearch, ef {b}": of_usearch(b) for b in BREADTHS}
+            found[f"{engine}, ef {breadth}"] = Contender(graphs.searching(engine, graph, breadth), filtered)
+    return found
 
 
-def flat(held: Gallery) -> tuple[Any, Search]:
-    index = faiss.IndexFlatIP(held.vectors.shape[1])
-    index.add(held.vectors)
-    return index, lambda queries: np.asarray(index.search(queries, NEIGHBOURS)[1])
+def of_elastic(kind: str, held: Gallery, vectors: str, stack: ExitStack) -> dict[str, Contender]:
+    """Our index in Elasticsearch; a graph with more and more candidates."""
+    found = {}
+    for candidates in CANDIDATES if vectors.endswith("hnsw") else CANDIDATES[:1]:
+        index = stack.enter_context(elastic_gallery.opened(kind, held, vectors, candidates))
+        if not found:
+            elastic_gallery.fill(index, held)
+
+        def filtered(chosen: np.ndarray, index: ElasticIndex = index) -> Search:
+            return ours(index, np.flatnonzero(chosen))
+
+        name = f"Elasticsearch {vectors}" + (f", {candidates}" if vectors.endswith("hnsw") else "")
+        found[name] = Contender(ours(index), filtered, elastic_gallery.processor_s, ASKED_OF_ELASTIC)
+    return found
 
 
-def spent(search: Callable[[Floats], object], queries: Floats, batch: int) -> float:
+# ------------------------------------------------------------------------------------------------ the measuring
+
+
+def spent(
+    search: Callable[[Floats], object], queries: Floats, batch: int, clock: Callable[[], float] = time.process_time
+) -> float:
     """Processor milliseconds a query."""
-    started = time.process_time()
+    started = clock()
     for start in range(0, len(queries), batch):
         search(queries[start : start + batch])
-    return (time.process_time() - started) * 1e3 / len(queries)
+    return (clock() - started) * 1e3 / len(queries)
 
 
-def exact_answers(held: Gallery) -> tuple[Labels, Floats]:
+def exact_answers(held: Gallery, probes: Floats, chosen: np.ndarray | None = None) -> tuple[Labels, Floats]:
+    """Positions and similarities of the five nearest, (Q, 5) twice. chosen: which rows count, (N,)."""
     positions, similarities = [], []
-    for start in range(0, len(held.probes), 32):
-        scores = held.probes[start : start + 32] @ held.vectors.T
+    for start in range(0, len(probes), 32):
+        scores = probes[start : start + 32] @ held.vectors.T
+        if chosen is not None:
+            scores[:, ~chosen] = -2
         best = np.argpartition(-scores, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1), axis=1)
         positions.append(best)
@@ -141,35 +233,69 @@ def exact_answers(held: Gallery) -> tuple[Labels, Floats]:
 
 
 def quality(found: Labels, held: Gallery, true: Floats) -> dict[str, float]:
-    """Recall, a row as similar as the k-th counting as one of the k; and whether the first is the same one's."""
-    scores = np.where(found >= 0, np.einsum("qkd,qd->qk", held.vectors[np.maximum(found, 0)], held.probes), -2)
+    """Recall, a row as similar as the k-th counting as one of the k; and whether the first is the same one's.
+
+    found: (Q, 5) for the first Q probes.
+    """
+    probes, true = held.probes[: len(found)], true[: len(found)]
+    scores = np.where(found >= 0, np.einsum("qkd,qd->qk", held.vectors[np.maximum(found, 0)], probes), -2)
     return {
+        "probes": len(found),
         "recall_at_1": float((scores.max(axis=1) >= true[:, 0] - 1e-5).mean()),
         "recall_at_5": float((scores >= true[:, -1:] - 1e-5).mean()),
-        "rank_1": float((held.owners[found[:, 0]] == held.probe_owners).mean()),
+        "rank_1": float((held.owners[found[:, 0]] == held.probe_owners[: len(found)]).mean()),
     }
 
 
-def answers(search: Search, held: Gallery) -> Labels:
-    return np.concatenate([search(held.probes[i : i + 64]) for i in range(0, len(held.probes), 64)])
+def answers(search: Search, probes: Floats) -> Labels:
+    return np.concatenate([search(probes[i : i + 64]) for i in range(0, len(probes), 64)])
 
 
-def filtered(held: Gallery, index: FaissIndex, theirs: Any, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds a query, alone, when a filter leaves one row of a hundred, and of two."""
+class Kept:
+    """What was measured so far, in a file of its own, so that a run that is cut goes on."""
+
+    def __init__(self, path: Path, anew: bool) -> None:
+        self._path = path
+        path.parent.mkdir(exist_ok=True)
+        self.found: dict[str, Any] = {} if anew or not path.exists() else json.loads(path.read_text())
+
+    def of(self, what: str, measure: Callable[[], Any]) -> Any:
+        """What was measured under this name, now or before."""
+        if what not in self.found:
+            began = time.perf_counter()
+            self.found[what] = measure()
+            fresh = self._path.with_suffix(".new")
+            fresh.write_text(json.dumps(self.found))
+            fresh.rename(self._path)
+            print(f"{what}: measured in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        return self.found[what]
+
+
+def one_round(table: dict[str, Contender], held: Gallery) -> dict[str, list[float]]:
+    """Of each contender milliseconds a query, alone and of a batch, one after the other."""
+    return {
+        name: [
+            spent(contender.search, held.probes[:ALONE], 1, contender.clock),
+            spent(contender.search, held.probes[:BATCH], BATCH, contender.clock),
+        ]
+        for name, contender in table.items()
+    }
+
+
+def filtered(table: dict[str, Contender], held: Gallery, step: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a query, alone, and recall, when a filter leaves one row of `step`."""
+    chosen = np.arange(len(held.vectors)) % step == 0
+    probes = held.probes[:FILTERED_PROBES]
+    _, true = exact_answers(held, probes, chosen)
+    searches = {name: (one.filtered(chosen), one.clock) for name, one in table.items() if one.filtered is not None}
     found = {}
-    for name, step in (("1 %", 100), ("50 %", 2)):
-        allowed = np.arange(0, len(held.vectors), step)
-        chosen = np.zeros(len(held.vectors), dtype=bool)
-        chosen[allowed] = True
-        selector = faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-        parameters = faiss.SearchParameters(sel=selector)
-        ways: dict[str, Callable[[Floats], object]] = {
-            "ours": lambda q, a=allowed: index.search(Embeddings(index.space, q), NEIGHBOURS, a),
-            "FlatIP": lambda q, p=parameters: theirs.search(q, NEIGHBOURS, params=p),
-        }
-        found[name] = {
-            way: min(spent(search, held.probes[:ALONE], 1) for _ in range(rounds)) for way, search in ways.items()
-        }
+    for name, (search, _) in searches.items():
+        found[name] = {k: v for k, v in quality(answers(search, probes), held, true).items() if k != "rank_1"}
+    for _ in range(rounds):
+        for name, (search, clock) in searches.items():
+            found[name]["ms_alone"] = min(
+                found[name].get("ms_alone", float("inf")), spent(search, held.probes[: ALONE // 2], 1, clock)
+            )
     return found
 
 
@@ -215,6 +341,27 @@ def stalls(held: Gallery, index: FaissIndex) -> dict[str, float]:
     }
 
 
+# ------------------------------------------------------------------------------------------------ the report
+
+
+def contenders(
+    arguments: argparse.Namespace, held: Gallery, index: FaissIndex, built_s: dict[str, float], stack: ExitStack
+) -> dict[str, Contender]:
+    table = {
+        "FlatIP": Contender(flat(held), lambda chosen: flat_filtered(held, chosen)),
+        "ours": Contender(ours(index), lambda chosen: ours(index, np.flatnonzero(chosen))),
+    }
+    codec = index._codec
+    if codec is not None and not arguments.brief:
+        table |= {f"our codes, {n} ranked": Contender(codes_alone(held, index, n)) for n in NAMED_ALONE}
+        table |= clusters(held, codec)
+    if arguments.graphs:
+        table |= of_graphs(arguments.kind, held, built_s)
+    for vectors in arguments.elastic:
+        table |= of_elastic(arguments.kind, held, vectors, stack)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=("faces", "items"), default="faces")
@@ -222,51 +369,71 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--elastic", nargs="+", default=[], help="kinds as in index/elastic_mapping.py")
     parser.add_argument("--brief", action="store_true", help="ours beside the flat index alone")
+    parser.add_argument("--anew", action="store_true", help="forget what a run that was cut measured")
     arguments = parser.parse_args()
+    if arguments.elastic and not elastic_gallery.is_there():
+        sys.exit("no Elasticsearch was started (tests/services/start does)")
     dimension = arguments.dimension or {"faces": 128, "items": 1280}[arguments.kind]
     faiss.omp_set_num_threads(1)
     held = gallery(arguments.kind, arguments.rows, dimension)
-    index = FaissIndex(Space("benchmark", dimension, "none"))
+    out = Path(__file__).resolve().parent.parent / "bench-output" / f"million-{arguments.kind}-{dimension}.json"
+    kept = Kept(out.with_name(f"{out.stem}-{len(held.vectors)}.kept"), arguments.anew)
+    index = SharingIndex(Space("benchmark", dimension, "none"))
     began = time.process_time()
     index.add(np.arange(len(held.vectors)), Embeddings(index.space, held.vectors))
     loaded_s = time.process_time() - began
-    theirs, flat_search = flat(held)
-    table: dict[str, Search] = {"FlatIP": flat_search, "ours": ours(index)}
-    codec = index._codec
-    if codec is not None and not arguments.brief:
-        table |= clusters(held, codec)
-    if arguments.graphs:
-        table |= graphs(held)
-    times = {name: {1: float("inf"), BATCH: float("inf")} for name in table}
-    for _ in range(arguments.rounds):
-        for name, search in table.items():
-            for batch, queries in ((1, held.probes[:ALONE]), (BATCH, held.probes[:BATCH])):
-                times[name][batch] = min(times[name][batch], spent(search, queries, batch))
-    truth, true = exact_answers(held)
-    report: dict[str, Any] = {
+    built_s: dict[str, float] = {}
+    with ExitStack() as stack:
+        table = contenders(arguments, held, index, built_s, stack)
+        report = measured(arguments, held, index, table, kept)
+    report |= {"loaded_s_of_processor": loaded_s, "graphs_built_s": built_s}
+    show(report)
+    out.write_text(json.dumps(report, indent=2) + "\n")
+    draw(report, out.with_suffix(".png"))
+
+
+def measured(
+    arguments: argparse.Namespace, held: Gallery, index: FaissIndex, table: dict[str, Contender], kept: Kept
+) -> dict[str, Any]:
+    rounds = [
+        kept.of(f"round {i + 1} of {', '.join(table)}", lambda: one_round(table, held)) for i in range(arguments.rounds)
+    ]
+    exact = kept.of("exact answers", lambda: [array.tolist() for array in exact_answers(held, held.probes)])
+    truth, true = np.array(exact[0]), np.array(exact[1], dtype=np.float32)
+
+    def quality_of(name: str) -> dict[str, float]:
+        contender = table[name]
+        found = truth if name == "FlatIP" else answers(contender.search, held.probes[: contender.probes])
+        return quality(found, held, true)
+
+    return {
         "machine": machine(),
         "kind": arguments.kind,
         "rows": len(held.vectors),
         "real": held.real,
-        "dimension": dimension,
+        "dimension": held.vectors.shape[1],
         "probes": len(held.probes),
         "rank_1_exact": float((held.owners[truth[:, 0]] == held.probe_owners).mean()),
-        "loaded_s_of_processor": loaded_s,
         "index": {name: getattr(index.describe(), name) for name in ("structure", "why", "parts", "memory_bytes")},
         "contenders": {
-            name: {"ms_alone": times[name][1], "ms_of_64": times[name][BATCH], **quality(found, held, true)}
-            for name, search in table.items()
-            for found in [truth if name == "FlatIP" else answers(search, held)]
+            name: {
+                "ms_alone": min(one[name][0] for one in rounds),
+                "ms_of_64": min(one[name][1] for one in rounds),
+                **kept.of(f"recall of {name}", lambda name=name: quality_of(name)),
+            }
+            for name in table
         },
-        "filters": filtered(held, index, theirs, arguments.rounds),
+        "filters": {
+            name: kept.of(
+                f"a filter of {name} for {', '.join(table)}",
+                lambda step=step: filtered(table, held, step, arguments.rounds),
+            )
+            for name, step in FILTERS.items()
+        },
         "writes": stalls(held, index),
     }
-    show(report)
-    out = Path(__file__).resolve().parent.parent / "bench-output" / f"million-{arguments.kind}-{dimension}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
-    draw(report, out.with_suffix(".png"))
 
 
 def show(report: dict[str, Any]) -> None:
@@ -274,19 +441,26 @@ def show(report: dict[str, Any]) -> None:
         f"{report['rows']:,} {report['kind']} of {report['dimension']} dimensions, {report['real']:,} of them real; "
         f"{report['probes']:,} probes, all real; exact rank-1 {report['rank_1_exact']:.4f}"
     )
-    print(
-        f"{report['index']['why']}; {report['index']['memory_bytes'] / 1e6:.0f} MB, {report['index']['parts']} parts, "
-    )
+    print(f"{report['index']['why']}; {report['index']['memory_bytes'] / 1e6:.0f} MB, {report['index']['parts']} parts")
     print(f"made in {report['loaded_s_of_processor']:.1f} s of processor time")
-    base = report["contenders"]["FlatIP"]["ms_alone"]
-    print(f"{'':26}{'alone, ms':>10}{'':8}{'of 64, ms':>10}{'':8}{'recall@1':>10}{'recall@5':>10}{'rank-1':>10}")
+    for engine, seconds in report["graphs_built_s"].items():
+        print(f"{engine} built in {seconds:.0f} s of processor time")
+    base = report["contenders"]["FlatIP"]
+    print(
+        f"{'':30}{'alone, ms':>10}{'':8}{'of 64, ms':>10}{'':8}{'recall@1':>10}{'recall@5':>10}{'rank-1':>10}{'of':>7}"
+    )
     for name, its in report["contenders"].items():
         print(
-            f"{name:26}{its['ms_alone']:10.3f}{base / its['ms_alone']:7.1f}×{its['ms_of_64']:10.3f}"
-            f"{base / its['ms_of_64']:7.1f}×{its['recall_at_1']:10.4f}{its['recall_at_5']:10.4f}{its['rank_1']:10.4f}"
+            f"{name:30}{its['ms_alone']:10.3f}{base['ms_alone'] / its['ms_alone']:7.1f}×{its['ms_of_64']:10.3f}"
+            f"{base['ms_of_64'] / its['ms_of_64']:7.1f}×{its['recall_at_1']:10.4f}{its['recall_at_5']:10.4f}"
+            f"{its['rank_1']:10.4f}{its['probes']:7d}"
         )
-    for name, ways in report["filters"].items():
-        print(f"a filter that leaves {name}: " + ", ".join(f"{way} {ms:.2f} ms" for way, ms in ways.items()))
+    for left, ways in report["filters"].items():
+        for name, its in ways.items():
+            print(
+                f"a filter that leaves {left}, {name}: {its['ms_alone']:.2f} ms, recall@1 {its['recall_at_1']:.4f}, "
+                f"recall@5 {its['recall_at_5']:.4f} of {its['probes']}"
+            )
     print("; ".join(f"{name} {value:.3f}" for name, value in report["writes"].items()))
 
 

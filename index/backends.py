@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.domain import Space
 from lookalike.errors import BadSettings
-from lookalike.ports import IndexServers, VectorIndex
+from lookalike.ports import IndexServers, LocalIndex, SharedIndex
 
 if TYPE_CHECKING:
     from index.elastic_cluster import ElasticOptions
@@ -17,19 +17,19 @@ ELASTIC = ("es+https:", "es+http:")
 """Schemes of an Elasticsearch, whose indexes outlive this process and are opened by name."""
 
 
-def _exact(space: Space) -> VectorIndex:
+def _exact(space: Space) -> LocalIndex:
     from index.exact import ExactIndex
 
     return ExactIndex(space)
 
 
-def _faiss(space: Space) -> VectorIndex:
+def _faiss(space: Space) -> LocalIndex:
     from index.faiss_index import FaissIndex
 
     return FaissIndex(space)
 
 
-BACKENDS: dict[str, Callable[[Space], VectorIndex]] = {"exact:": _exact, "faiss:": _faiss}
+BACKENDS: dict[str, Callable[[Space], LocalIndex]] = {"exact:": _exact, "faiss:": _faiss}
 """Indexes in this process, which begin empty."""
 
 
@@ -68,7 +68,9 @@ class Backends:
         allowed = ", ".join([*sorted(BACKENDS), "es+https://USER@HOST:PORT"])
         raise BadSettings(f"LOOKALIKE_INDEX is {url!r}; allowed: {allowed}")
 
-    def __call__(self, url: str, space: Space, collection_id: str = "", generation: str = "") -> VectorIndex:
+    def __call__(
+        self, url: str, space: Space, collection_id: str = "", generation: str = ""
+    ) -> LocalIndex | SharedIndex:
         """An empty index of this process, or the one that a cluster has of a collection's generation.
 
         url: empty for LOOKALIKE_INDEX. Raises: BadSettings, IndexUnavailable.

@@ -7,7 +7,7 @@ large. That suits tests, comparisons and galleries of a few thousand.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from lookalike.ports import IndexState, Neighbour
 
 
 class ExactIndex:
-    """The port VectorIndex: labels ascending, (N,), beside their vectors, (N, D)."""
+    """The port LocalIndex: labels ascending, (N,), beside their vectors, (N, D)."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -43,6 +43,12 @@ class ExactIndex:
             merged = np.concatenate([old_labels[stay], fresh])
             order = np.argsort(merged)
             self._rows = (merged[order], np.concatenate([old_rows[stay], rows])[order])
+
+    def fill(self, labels: Labels, blocks: Iterable[Floats]) -> None:
+        """Add rows that come block by block. Raises: InvalidInput."""
+        rows = [*blocks]
+        if rows:
+            self.add(labels, Embeddings(self._space, np.concatenate(rows)))
 
     def remove(self, labels: Iterable[int]) -> int:
         """Forget these labels; how many were there."""
@@ -73,6 +79,11 @@ class ExactIndex:
         """All rows, labels ascending."""
         labels, rows = self._rows
         return labels.copy(), rows.copy()
+
+    def blocks(self) -> tuple[Labels, Iterator[Floats]]:
+        """All rows, labels ascending, in one block."""
+        labels, rows = self._rows
+        return labels, iter([rows])
 
     def describe(self) -> IndexState:
         """What answers now, and why."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +34,9 @@ TAIL_SHARE = 16
 
 SELECTIVE_SHARE = 32
 """A filter that leaves less than this part of a segment's rows is answered by looking at just them."""
+
+HANDED_ON = 8192
+"""Rows of a block that goes to a snapshot."""
 
 LEARN_AGAIN: Final = 2
 """Codes are learned anew once there are so many times the rows that there were."""
@@ -101,9 +104,18 @@ class _State:
         """All that is alive, in pieces."""
         return [*(part.rows() for part in self.parts), self.tail().kept()]
 
+    def places(self) -> list[tuple[Labels, NDArray[np.int64], Floats]]:
+        """All that is alive, in pieces, uncopied: labels (N,), and where in rows, (M, D), each one's vector stands."""
+        found = []
+        for part in self.parts:
+            alive = positions_in(part.live, len(part.segment))
+            found.append((part.segment.labels[alive], alive, part.segment.rows))
+        alive = np.flatnonzero(self.tail_live[: self.used])
+        return [*found, (self.tail_labels[alive], alive, self.tail_rows)]
+
 
 class FaissIndex:
-    """The port VectorIndex on one machine."""
+    """The port LocalIndex."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -135,6 +147,28 @@ class FaissIndex:
             else:
                 self._append(state, fresh, rows)
             self._tend()
+
+    def fill(self, labels: Labels, blocks: Iterable[Floats]) -> None:
+        """Add rows that come block by block, each a segment without a copy; codes are learned once all are there.
+
+        Returns when they are, so that whoever starts a service is not answered by looking at every row.
+        Raises: InvalidInput.
+        """
+        start = 0
+        for block in blocks:
+            its = labels[start : start + len(block)]
+            start += len(block)
+            if len(block) <= len(self._state.tail_labels):
+                self.add(its, Embeddings(self._space, block))
+                continue
+            fresh, rows = checked_rows(self._space, its, Embeddings(self._space, block))
+            part = _whole(Segment(fresh.copy(), rows))
+            with self._writing:
+                state, _ = self._without(fresh)
+                self._state = replace(state, parts=(*state.parts, part), count=state.count + len(fresh))
+        with self._writing:
+            self._tend()
+        self.settle()
 
     def remove(self, labels: Iterable[int]) -> int:
         """Forget these labels at once; how many were there."""
@@ -288,6 +322,17 @@ class FaissIndex:
         """All live rows, labels ascending."""
         return _in_order(self._state.everything())
 
+    def blocks(self) -> tuple[Labels, Iterator[Floats]]:
+        """All live rows of this moment, labels ascending; blocks are copied as they are asked for."""
+        pieces = self._state.places()
+        labels = np.concatenate([labels for labels, _, _ in pieces])
+        piece = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(labels) for labels, _, _ in pieces])
+        place = np.concatenate([places.astype(np.int32) for _, places, _ in pieces])
+        if not (np.diff(labels) > 0).all():
+            order = np.argsort(labels, kind="stable")
+            labels, piece, place = labels[order], piece[order], place[order]
+        return labels, _gathered([rows for _, _, rows in pieces], piece, place, self._space.dimension)
+
     def describe(self) -> IndexState:
         """What answers now, and why."""
         state, codec, dimension = self._state, self._codec, self._space.dimension
@@ -364,6 +409,19 @@ def _spread(count: int, wanted: int = SAMPLE) -> NDArray[np.int64]:
     if count <= wanted:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
+
+
+def _gathered(
+    rows: Sequence[Floats], piece: NDArray[np.int32], place: NDArray[np.int32], dimension: int
+) -> Iterator[Floats]:
+    """Row `place` of each `piece`, (N,) both, in blocks."""
+    for start in range(0, len(piece), HANDED_ON):
+        its, at = piece[start : start + HANDED_ON], place[start : start + HANDED_ON]
+        block = np.empty((len(its), dimension), dtype=np.float32)
+        for one in np.unique(its).tolist():
+            chosen = its == one
+            block[chosen] = rows[one][at[chosen]]
+        yield block
 
 
 def _in_order(pieces: Sequence[tuple[Labels, Floats]]) -> tuple[Labels, Floats]:

@@ -211,6 +211,21 @@ class VectorIndex(Protocol):
         ...
 
 
+class LocalIndex(VectorIndex, Protocol):
+    """An index of this process alone: it begins empty, and is taken over and handed on block by block."""
+
+    def fill(self, labels: Labels, blocks: Iterable[Floats]) -> None:
+        """Add rows that are not there yet and come block by block: labels (N,) ascending, blocks (B, D) of N in all.
+
+        A block belongs to the index from then on. Raises: InvalidInput.
+        """
+        ...
+
+    def blocks(self) -> tuple[Labels, Iterator[Floats]]:
+        """All live rows of one moment: (N,) labels ascending, and in their order blocks of vectors, (B, D) float32."""
+        ...
+
+
 @runtime_checkable
 class SharedIndex(VectorIndex, Protocol):
     """An index in a server that several processes write to, and that keeps its rows when they end.
@@ -692,6 +707,14 @@ class AuditLog(Protocol):
     def page(self, after_seq: int, limit: int) -> list[AuditEntry]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Plaintext:
+    """size: in bytes; pieces: all of them in order, once."""
+
+    size: int
+    pieces: Iterator[bytes]
+
+
 class Snapshots(Protocol):
     """Sealed files of derived data, so that a restart need not open every record."""
 
@@ -699,8 +722,11 @@ class Snapshots(Protocol):
         """Atomic: the old file or the new one, never half. Raises: StorageFull."""
         ...
 
-    def load(self, collection: Collection) -> bytes | None:
-        """The plaintext once every tag was checked; None where there is none or it is damaged."""
+    def reading(self, collection: Collection) -> AbstractContextManager[Plaintext | None]:
+        """The plaintext once every tag was checked; None where there is none or it is damaged.
+
+        Its pieces raise TamperedData or OSError where the file is changed or fails after that.
+        """
         ...
 
     def drop(self, collection_id: str) -> None: ...

@@ -7,14 +7,13 @@ the records alone. Changes are applied by one thread at a time; searches never w
 from __future__ import annotations
 
 import itertools
-import json
-import struct
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.debts import Debts
 from lookalike.domain import (
@@ -30,20 +29,18 @@ from lookalike.domain import (
     Space,
     Subject,
 )
-from lookalike.errors import IndexUnavailable
+from lookalike.errors import IndexUnavailable, TamperedData
 from lookalike.fusion import FUSIONS, Fusion, fuse
-from lookalike.owners import KEY_BYTES, Owners, hex_keys
-from lookalike.ports import IndexServers, Neighbour, Records, Snapshots, VectorIndex
+from lookalike.owners import Owners, hex_keys
+from lookalike.ports import IndexServers, LocalIndex, Neighbour, Plaintext, Records, SharedIndex, Snapshots
+from lookalike.roster_file import read, written
 from lookalike.roster_rows import rows_of
 
-SNAPSHOT_MAGIC = b"LKROSTER1"
 SNAPSHOT_FROM = 1000
 """Samples from which a snapshot is quicker than opening the records."""
 
 MAX_FILTERS = 64
 """Metadata filters whose labels are remembered until the collection changes, so that asking again costs nothing."""
-
-_LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class Ranked:
 class Roster:
     """One collection's index, with the owner of each label and, once asked for, the subjects' metadata."""
 
-    def __init__(self, collection: Collection, index: VectorIndex, records: Records) -> None:
+    def __init__(self, collection: Collection, index: LocalIndex | SharedIndex, records: Records) -> None:
         self.collection = collection
         self.index = index
         self.seq = 0
@@ -188,8 +185,11 @@ class Roster:
 
     # ------------------------------------------------------------------------------------------ following
 
-    def load(self, snapshot: bytes | None) -> None:
-        """Fill from a snapshot's plaintext where it fits, else from the records."""
+    def load(self, snapshot: Plaintext | None) -> None:
+        """Fill from a snapshot where it fits, else from the records.
+
+        Raises: TamperedData, OSError if it changes while it is read; what was taken over by then is worth nothing.
+        """
         self._rows.begin()
         newest = self._records.last_seq()
         if snapshot is not None and self._restore(snapshot, newest):
@@ -260,62 +260,36 @@ class Roster:
     # ------------------------------------------------------------------------------------------ snapshots
 
     def chunks(self) -> Iterator[bytes]:
-        """The roster as bytes: header, labels int64, owners of 16 bytes each, vectors float32; little-endian.
-
-        Without vectors where a server keeps them.
-        """
+        """The roster as bytes, as in `lookalike/roster_file.py`."""
         seq = self.seq  # what was taken over since does no harm: a change that is seen twice is taken over once
-        labels, vectors = self._rows.kept(self._owners.all_labels)
+        labels, blocks = self._rows.kept(self._owners.all_labels)
         owned, keys = self._owners.keys_of(labels)
-        if not owned.all():
-            labels, vectors = labels[owned], vectors[owned]
-        header = json.dumps(
-            {
-                "seq": seq,
-                "rows": len(labels),
-                "space": _space_json(self.collection.space),
-                "vectors": self._rows.keeps_vectors,
-            },
-            sort_keys=True,
-        ).encode()
-        yield SNAPSHOT_MAGIC + _LENGTH.pack(len(header)) + header
-        yield labels.astype("<i8").tobytes()
-        yield keys.tobytes()
-        for start in range(0, len(vectors), 8192):
-            yield np.ascontiguousarray(vectors[start : start + 8192], dtype="<f4").tobytes()
+        chosen = None if blocks is None else _chosen(blocks, owned)
+        return written(seq, self.collection.space, labels[owned], keys, chosen)
 
-    def _restore(self, data: bytes, newest: int) -> bool:
-        """Whether the snapshot is of this space, not from the future, and was taken over."""
-        at = len(SNAPSHOT_MAGIC) + _LENGTH.size
-        if data[: len(SNAPSHOT_MAGIC)] != SNAPSHOT_MAGIC:
+    def _restore(self, snapshot: Plaintext, newest: int) -> bool:
+        """Whether the snapshot is of this space, not from the future, and was taken over. Raises: as `read`."""
+        held = read(snapshot, self.collection.space, newest)
+        if held is None or (self._rows.keeps_vectors and not held.with_vectors):
             return False
-        (length,) = _LENGTH.unpack(data[len(SNAPSHOT_MAGIC) : at])
-        header = json.loads(data[at : at + length])
-        rows, with_vectors = int(header["rows"]), bool(header.get("vectors", True))
-        dimension = self.collection.space.dimension if with_vectors else 0
-        if header["space"] != _space_json(self.collection.space) or header["seq"] > newest:
-            return False
-        if self._rows.keeps_vectors and not with_vectors:
-            return False
-        body = memoryview(data)[at + length :]
-        if len(body) != rows * (8 + KEY_BYTES + 4 * dimension):
-            return False
-        labels = np.frombuffer(body[: rows * 8], dtype="<i8").astype(np.int64)
-        keys = np.frombuffer(body[rows * 8 : rows * (8 + KEY_BYTES)], dtype=np.uint8).reshape(rows, KEY_BYTES).copy()
-        vectors = np.frombuffer(body[rows * (8 + KEY_BYTES) :], dtype="<f4").reshape(rows, dimension)
-        self._owners.start(labels, keys)
-        self._rows.restore(labels, vectors)
-        self.seq = int(header["seq"])
+        self._owners.start(held.labels, held.keys)
+        self._rows.restore(held.labels, held.blocks)
+        self.seq = held.seq
         return True
+
+
+def _chosen(blocks: Iterator[Floats], chosen: NDArray[np.bool_]) -> Iterator[Floats]:
+    """Of rows that come in blocks, (N, D) in all, those that are chosen, (N,)."""
+    start = 0
+    for block in blocks:
+        its = chosen[start : start + len(block)]
+        start += len(block)
+        yield block if its.all() else block[its]
 
 
 def _scattered(numbers: tuple[int, ...]) -> int:
     """Orders subjects as if at random, but always alike (Knuth's multiplicative hash)."""
     return numbers[0] * 2654435761 % 2**32
-
-
-def _space_json(space: Space) -> list[str | int]:
-    return [space.model, space.dimension, space.preprocessing]
 
 
 class Rosters:
@@ -328,7 +302,7 @@ class Rosters:
         self,
         records: Records,
         snapshots: Snapshots,
-        make_index: Callable[[str, Space, str, str], VectorIndex],
+        make_index: Callable[[str, Space, str, str], LocalIndex | SharedIndex],
         servers: IndexServers | None = None,
     ) -> None:
         """make_index: takes an index URL, empty for the service's own, the space, the collection's id, the generation.
@@ -450,14 +424,22 @@ class Rosters:
                         self._snapshots.drop(roster.collection.id)  # it may hold whom it must not outlive
 
     def _load(self, collection: Collection) -> Roster:
-        index = self._make_index(collection.index, collection.space, collection.id, collection.generation)
-        roster = Roster(collection, index, self._records)
-        roster.load(self._snapshots.load(collection))
+        roster = self._empty(collection)
+        try:
+            with self._snapshots.reading(collection) as snapshot:
+                roster.load(snapshot)
+        except (TamperedData, OSError):  # the snapshot, after its tags were checked
+            roster = self._empty(collection)
+            roster.load(None)
         with self._lock:
             self._advance(roster)
             roster.settle()
             self._rosters[collection.id, collection.generation] = roster
         return roster
+
+    def _empty(self, collection: Collection) -> Roster:
+        index = self._make_index(collection.index, collection.space, collection.id, collection.generation)
+        return Roster(collection, index, self._records)
 
     def _apply(self, collection_id: str, changes: list[Change]) -> None:
         rosters = [roster for (held, _), roster in self._rosters.items() if held == collection_id]

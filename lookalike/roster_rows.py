@@ -7,13 +7,13 @@ or has too much ends right, whoever wrote to it last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from lookalike.domain import Collection, Embeddings, Floats, Labels
-from lookalike.ports import Records, SharedIndex, VectorIndex
+from lookalike.ports import LocalIndex, Records, SharedIndex
 
 BATCH = 2000
 """Samples that are opened and sent to a server together."""
@@ -38,8 +38,8 @@ class RosterRows(Protocol):
         ...
 
     def add(self, labels: Labels, vectors: Embeddings) -> None: ...
-    def restore(self, labels: Labels, vectors: Floats) -> None:
-        """Take over what a snapshot had. vectors: (N, D), or (N, 0) from one without."""
+    def restore(self, labels: Labels, blocks: Iterator[Floats]) -> None:
+        """Take over what a snapshot had. blocks: of vectors, (N, D) in all, or none from one without."""
         ...
 
     def remove(self, labels: Sequence[int]) -> None: ...
@@ -47,14 +47,14 @@ class RosterRows(Protocol):
         """Have the index hold just the labels in `owned`, as far as it is in doubt. Raises: IndexUnavailable."""
         ...
 
-    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
-        """What a snapshot holds: labels, ascending, and vectors."""
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
+        """What a snapshot holds: labels, ascending, and vectors in blocks, None where it holds none."""
         ...
 
     def tidy(self) -> None: ...
 
 
-def rows_of(index: VectorIndex, collection: Collection, records: Records) -> RosterRows:
+def rows_of(index: LocalIndex | SharedIndex, collection: Collection, records: Records) -> RosterRows:
     """How a roster treats this index."""
     return _InServer(index, collection, records) if isinstance(index, SharedIndex) else _InProcess(index)
 
@@ -65,7 +65,7 @@ class _InProcess:
     keeps_vectors = True
     lost = False
 
-    def __init__(self, index: VectorIndex) -> None:
+    def __init__(self, index: LocalIndex) -> None:
         self._index = index
 
     def begin(self) -> None:
@@ -77,8 +77,8 @@ class _InProcess:
     def add(self, labels: Labels, vectors: Embeddings) -> None:
         self._index.add(labels, vectors)
 
-    def restore(self, labels: Labels, vectors: Floats) -> None:
-        self._index.add(labels, Embeddings(self._index.space, vectors))
+    def restore(self, labels: Labels, blocks: Iterator[Floats]) -> None:
+        self._index.fill(labels, blocks)
 
     def remove(self, labels: Sequence[int]) -> None:
         self._index.remove(labels)
@@ -86,8 +86,8 @@ class _InProcess:
     def settle(self, owned: Callable[[], Labels]) -> None:
         pass
 
-    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
-        return self._index.dump()
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
+        return self._index.blocks()
 
     def tidy(self) -> None:
         pass
@@ -129,7 +129,7 @@ class _InServer:
         if lacking.any():
             self._index.fill(labels[lacking], Embeddings(vectors.space, vectors.vectors[lacking]))
 
-    def restore(self, labels: Labels, vectors: Floats) -> None:
+    def restore(self, labels: Labels, blocks: Iterator[Floats]) -> None:
         """Of the snapshot's labels those that the server lacks, from the records: they may be gone since."""
         held = self._held if self._held is not None else labels[:0]
         lacking = labels[~np.isin(labels, held)].tolist()
@@ -166,9 +166,8 @@ class _InServer:
         if len(lacking) and self._records.samples_numbered(self._collection, lacking[:BATCH].tolist()):
             self._index.discard("it lacks rows")
 
-    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Floats]:
-        labels = owned()
-        return labels, np.empty((len(labels), 0), dtype=np.float32)
+    def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
+        return owned(), None
 
     def tidy(self) -> None:
         self._index.tidy()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from lookalike.domain import FIRST_GENERATION, Collection
 from lookalike.errors import CollectionNotFound, LookalikeError, TamperedData
+from lookalike.ports import Plaintext
 from security.envelope import Context
 from security.keys import KeyRing
 from security.sealed_stream import open_stream, seal_stream
@@ -42,11 +43,28 @@ class SealedSnapshots:
         chunks = seal_stream(key, chunks, self._context(collection))
         write_whole(self._path(collection), itertools.chain([head], chunks), "a snapshot")
 
-    def load(self, collection: Collection) -> bytes | None:
-        """The plaintext once every tag was checked; None where there is no file or it is damaged."""
+    @contextmanager
+    def reading(self, collection: Collection) -> Iterator[Plaintext | None]:
+        """The plaintext once every tag was checked; None where there is no file or it is damaged.
+
+        A file may be larger than memory has room for, so it is read twice: for its tags, and then for its pieces.
+        """
+        with ExitStack() as stack:
+            yield self._verified(collection, stack)
+
+    def _verified(self, collection: Collection, stack: ExitStack) -> Plaintext | None:
+        """stack: closes the file once its pieces were read."""
         try:
-            with self._path(collection).open("rb") as file:
-                return self._opened(collection, file)
+            file = stack.enter_context(self._path(collection).open("rb"))
+            head = file.read(len(MAGIC) + _LENGTH_BYTES)
+            if head[: len(MAGIC)] != MAGIC:
+                raise TamperedData("a snapshot is damaged or of an unknown format")
+            wrapped = file.read(int.from_bytes(head[len(MAGIC) :], "big"))
+            key, context = self._keyring.segment_key(collection.id, wrapped), self._context(collection)
+            start = file.tell()
+            size = sum(len(piece) for piece in open_stream(key, file, context))
+            file.seek(start)
+            return Plaintext(size, open_stream(key, file, context))
         except FileNotFoundError:
             return None
         except (OSError, TamperedData, CollectionNotFound) as error:
@@ -58,14 +76,6 @@ class SealedSnapshots:
         """Delete the collection's files, if there are any."""
         for path in self._folder.glob(f"{collection_id}.*snapshot"):
             path.unlink(missing_ok=True)
-
-    def _opened(self, collection: Collection, file: BinaryIO) -> bytes:
-        head = file.read(len(MAGIC) + _LENGTH_BYTES)
-        if head[: len(MAGIC)] != MAGIC:
-            raise TamperedData("a snapshot is damaged or of an unknown format")
-        wrapped = file.read(int.from_bytes(head[len(MAGIC) :], "big"))
-        key = self._keyring.segment_key(collection.id, wrapped)
-        return b"".join(open_stream(key, file, self._context(collection)))
 
     def _context(self, collection: Collection) -> Context:
         # The epoch: numbers begin anew with a restore, so a snapshot of the time before must not open after it.

@@ -13,13 +13,13 @@ from index.backends import BACKENDS
 from index.faiss_index import FaissIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Embeddings, Floats, Space
-from lookalike.ports import Rows, VectorIndex
+from lookalike.ports import LocalIndex, Rows, SharedIndex
 from tests import elastic
 from tests.contract.small_faiss import shrink_faiss
 
 SPACE = Space("toy", 16, "none")
 
-MakeIndex = Callable[[Space], VectorIndex]
+MakeIndex = Callable[[Space], LocalIndex | SharedIndex]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     shrink_faiss(monkeypatch)
     made: list[FaissIndex] = []
 
-    def make(space: Space) -> VectorIndex:
+    def make(space: Space) -> LocalIndex:
         made.append(FaissIndex(space))
         return made[-1]
 

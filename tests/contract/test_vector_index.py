@@ -266,3 +266,62 @@ def test_it_describes_itself(make_index, space, unit):
     assert state.memory_bytes >= (0 if in_server else 87 * space.dimension * 4)
     assert len(state.why) > 20
     assert len(state.next_change) > 20
+
+
+def in_blocks(rows, *sizes):
+    ends = np.cumsum(sizes)
+    return [rows[end - size : end].copy() for end, size in zip(ends.tolist(), sizes, strict=True)]
+
+
+def only_here(index):
+    if isinstance(index, SharedIndex):
+        pytest.skip("an index in a server keeps its rows: nothing fills it block by block")
+
+
+@pytest.mark.parametrize("sizes", [(300,), (64, 64, 172), (1, 200, 99), (9, 9, 282)])
+def test_what_was_filled_block_by_block_is_searched_like_what_was_added(make_index, space, unit, sizes):
+    index, labels, vectors = make_index(space), np.arange(0, 900, 3), unit(300)
+    only_here(index)
+    index.fill(labels, in_blocks(vectors.vectors, *sizes))
+
+    found, rows = index.dump()
+    assert len(index) == 300
+    assert np.array_equal(found, labels)
+    assert np.array_equal(rows, vectors.vectors)
+    assert_agree(space, index, unit(20, seed=1), 5)
+    index.remove([3, 6])
+    index.add(np.array([4]), unit(1, seed=2))
+    assert len(index) == 299
+    assert_agree(space, index, unit(20, seed=1), 5, allowed=np.arange(0, 60))
+
+
+def test_a_fill_of_nothing_leaves_it_empty(make_index, space):
+    index = make_index(space)
+    only_here(index)
+    index.fill(np.empty(0, dtype=np.int64), iter(()))
+
+    assert len(index) == 0
+
+
+def test_a_block_that_holds_no_unit_vectors_is_refused(make_index, space):
+    index = make_index(space)
+    only_here(index)
+    with pytest.raises(InvalidInput):
+        index.fill(np.arange(100), [np.ones((100, space.dimension), dtype=np.float32)])
+
+
+def test_blocks_are_all_that_is_alive_of_the_moment_they_were_asked_for(make_index, space, unit):
+    index = make_index(space)
+    only_here(index)
+    index.add(np.arange(200, 400), unit(200))
+    for label in range(100):
+        index.add(np.array([2 * label]), Embeddings(space, unit(100, seed=1).vectors[label : label + 1]))
+    index.remove(range(150, 250))
+    labels, rows = index.dump()
+
+    there, blocks = index.blocks()
+    index.remove(range(300, 400))
+    index.add(np.array([1]), unit(1, seed=2))
+
+    assert np.array_equal(there, labels)
+    assert np.array_equal(np.concatenate(list(blocks)), rows)

@@ -1,9 +1,15 @@
+import itertools
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from index.exact import ExactIndex
 from lookalike import roster as rosters_module
+from lookalike import roster_file
 from lookalike.domain import Embeddings
+from lookalike.errors import TamperedData
+from lookalike.ports import Plaintext
 from lookalike.reindex import Reindexer
 from lookalike.roster import Roster
 
@@ -20,8 +26,14 @@ def many(house, admin, shoot, pictures, monkeypatch):
 
 def restored(house, collection, snapshot):
     roster = Roster(collection, ExactIndex(collection.space), house.records)
-    roster.load(snapshot)
+    roster.load(snapshot if snapshot is None else Plaintext(len(snapshot), iter([snapshot])))
     return roster
+
+
+def kept(house, collection):
+    """The plaintext of the snapshot on disk; None where there is none."""
+    with house.rosters._snapshots.reading(collection) as snapshot:
+        return snapshot if snapshot is None else b"".join(snapshot.pieces)
 
 
 def same(one, other):
@@ -46,27 +58,57 @@ def test_a_snapshot_that_does_not_fit_is_left_and_the_records_are_read(house, ma
 
 def test_an_old_snapshot_brings_nobody_back(open_house, house, admin, many):
     house.rosters.save_snapshots(at_least=0)
-    kept = house.rosters._snapshots.load(many)
-    assert kept is not None
+    old = kept(house, many)
+    assert old is not None
     house.gallery.erase_subject(admin, "staff", "p3")
-    house.rosters._snapshots.save(many, [kept])
+    house.rosters._snapshots.save(many, [old])
     later = open_house()
     roster = later.rosters.of(many)
     assert len(roster) == 29
     assert roster.samples == 58
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_snapshot_that_comes_in_pieces_and_blocks_of_any_size_gives_the_same_roster(house, many, monkeypatch, size):
+    monkeypatch.setattr(roster_file, "BLOCK_ROWS", size)
+    whole = b"".join(house.rosters.of(many).chunks())
+    roster = Roster(many, ExactIndex(many.space), house.records)
+    pieces = (whole[start : start + 10 * size] for start in range(0, len(whole), 10 * size))
+    roster.load(Plaintext(len(whole), pieces))
+    assert same(roster, restored(house, many, None))
+
+
+def test_a_snapshot_that_is_changed_while_it_is_read_is_left_and_the_records_are_read(
+    open_house, house, many, monkeypatch
+):
+    house.rosters.save_snapshots(at_least=0)
+    later = open_house()
+    opened = later.rosters._snapshots.reading
+
+    @contextmanager
+    def changed(collection):
+        with opened(collection) as snapshot:
+            yield Plaintext(snapshot.size, itertools.chain([next(snapshot.pieces)[:400]], torn()))
+
+    def torn():
+        raise TamperedData("a sealed file is damaged, cut short or put together from parts")
+        yield b""
+
+    monkeypatch.setattr(later.rosters._snapshots, "reading", changed)
+    assert same(later.rosters.of(many), restored(house, many, None))
+
+
 def test_a_gallery_read_from_the_records_is_saved_for_the_next_start(open_house, many):
     later = open_house()
     later.rosters.load_all()
     later.rosters.save_snapshots(at_least=1)
-    assert later.rosters._snapshots.load(many) is not None
+    assert kept(later, many) is not None
 
 
 def test_an_erasure_drops_the_snapshot_at_once(house, admin, many):
     house.rosters.save_snapshots(at_least=0)
     house.gallery.erase_subject(admin, "staff", "p3")
-    assert house.rosters._snapshots.load(many) is None
+    assert kept(house, many) is None
 
 
 def test_a_snapshot_that_was_being_written_while_somebody_was_erased_is_dropped(house, admin, many, monkeypatch):
@@ -79,7 +121,7 @@ def test_a_snapshot_that_was_being_written_while_somebody_was_erased_is_dropped(
 
     monkeypatch.setattr(house.rosters._snapshots, "save", save_slowly)
     house.rosters.save_snapshots(at_least=0)
-    assert house.rosters._snapshots.load(many) is None
+    assert kept(house, many) is None
 
 
 def test_whoever_is_enrolled_while_a_snapshot_is_written_is_there_once(house, admin, many, shoot, pictures):

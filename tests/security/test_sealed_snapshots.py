@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lookalike.domain import Space
-from lookalike.errors import StorageFull
+from lookalike.errors import StorageFull, TamperedData
 from security.keys import open_key_ring
 from security.sealed_snapshots import SealedSnapshots
 from tests.security.conftest import ENTRY, new_collection
@@ -25,12 +25,21 @@ def path(tmp_path, collection):
     return tmp_path / "snapshots" / f"{collection.id}.snapshot"
 
 
+def read(snapshots, collection) -> bytes | None:
+    with snapshots.reading(collection) as plaintext:
+        if plaintext is None:
+            return None
+        content = b"".join(plaintext.pieces)
+        assert len(content) == plaintext.size
+        return content
+
+
 def test_a_snapshot_comes_back_whole_also_to_another_process(snapshots, collection, path, rows, tmp_path):
-    assert snapshots.load(collection) is None
+    assert read(snapshots, collection) is None
     snapshots.save(collection, CONTENT)
-    assert snapshots.load(collection) == b"".join(CONTENT)
+    assert read(snapshots, collection) == b"".join(CONTENT)
     again = SealedSnapshots(path.parent, open_key_ring("file:keys/root.key", tmp_path, rows))
-    assert again.load(collection) == b"".join(CONTENT)
+    assert read(again, collection) == b"".join(CONTENT)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert b"a" * 16 not in path.read_bytes()
 
@@ -41,14 +50,14 @@ def test_saving_again_replaces_it_under_a_fresh_key(snapshots, collection, path)
     snapshots.save(collection, CONTENT)
     assert path.read_bytes()[:80] != first[:80]
     snapshots.save(collection, [])
-    assert snapshots.load(collection) == b""
+    assert read(snapshots, collection) == b""
 
 
 def test_a_dropped_snapshot_is_gone_and_dropping_again_does_no_harm(snapshots, collection, path):
     snapshots.save(collection, CONTENT)
     snapshots.drop(collection.id)
     snapshots.drop(collection.id)
-    assert snapshots.load(collection) is None
+    assert read(snapshots, collection) is None
     assert list(path.parent.iterdir()) == []
 
 
@@ -58,7 +67,7 @@ def test_a_damaged_snapshot_is_not_used_and_that_is_logged_without_a_name(snapsh
     data = bytearray(path.read_bytes())
     data[at] ^= 0x10
     path.write_bytes(data)
-    assert snapshots.load(collection) is None
+    assert read(snapshots, collection) is None
     assert collection.id in caplog.text
     assert collection.name not in caplog.text
 
@@ -67,7 +76,17 @@ def test_a_damaged_snapshot_is_not_used_and_that_is_logged_without_a_name(snapsh
 def test_a_snapshot_cut_short_is_not_used(snapshots, collection, path, keep):
     snapshots.save(collection, CONTENT)
     path.write_bytes(path.read_bytes()[:keep])
-    assert snapshots.load(collection) is None
+    assert read(snapshots, collection) is None
+
+
+def test_a_snapshot_that_is_changed_after_its_tags_were_checked_is_found_out(snapshots, collection, path):
+    snapshots.save(collection, CONTENT)
+    with snapshots.reading(collection) as plaintext:
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 0x10
+        path.write_bytes(data)
+        with pytest.raises(TamperedData):
+            b"".join(plaintext.pieces)
 
 
 def test_a_snapshot_of_another_collection_or_model_is_not_used(snapshots, collection, records, path):
@@ -75,14 +94,14 @@ def test_a_snapshot_of_another_collection_or_model_is_not_used(snapshots, collec
     records.create_collection(other, ENTRY)
     snapshots.save(collection, CONTENT)
     path.with_name(f"{other.id}.snapshot").write_bytes(path.read_bytes())
-    assert snapshots.load(other) is None
-    assert snapshots.load(replace(collection, space=Space("another", 128, "v1"))) is None
+    assert read(snapshots, other) is None
+    assert read(snapshots, replace(collection, space=Space("another", 128, "v1"))) is None
 
 
 def test_a_snapshot_of_a_deleted_collection_opens_no_more(snapshots, collection, records):
     snapshots.save(collection, CONTENT)
     records.delete_collection(collection, ENTRY)
-    assert snapshots.load(collection) is None
+    assert read(snapshots, collection) is None
 
 
 def test_a_snapshot_that_does_not_get_finished_leaves_the_old_one(snapshots, collection, path):
@@ -94,7 +113,7 @@ def test_a_snapshot_that_does_not_get_finished_leaves_the_old_one(snapshots, col
 
     with pytest.raises(StorageFull):
         snapshots.save(collection, torn())
-    assert snapshots.load(collection) == b"".join(CONTENT)
+    assert read(snapshots, collection) == b"".join(CONTENT)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

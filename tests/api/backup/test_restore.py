@@ -277,7 +277,9 @@ def test_a_snapshot_of_the_time_before_does_not_open_in_a_restored_folder(deploy
     again, _ = deployment.restore(made, tmp_path / "again")
     shutil.copytree(tmp_path / "data" / "snapshots", tmp_path / "again" / "snapshots")
     with again.opened() as (vault, records):
-        assert SealedSnapshots(tmp_path / "again" / "snapshots", vault.keyring).load(where) is None
+        there = SealedSnapshots(tmp_path / "again" / "snapshots", vault.keyring)
+        with there.reading(where) as snapshot:
+            assert snapshot is None
 
 
 def test_the_ledger_goes_on_after_a_restore_and_the_folder_that_it_replaced_is_refused_from_then(
