@@ -16,12 +16,17 @@ import numpy as np
 
 from lookalike.domain import Box, Labels, Subject
 
+_PREFIX = "face."
+
 IMAGE_ID: Final = "face.image_id"
 """The mark by which a subject is known to be a single face."""
 
 EXTERNAL_IMAGE_ID: Final = "face.external_image_id"
 USER_ID: Final = "face.user_id"
 BOX: Final = "face.box"
+HAS_FACES: Final = "face.associated"
+"""The mark of a user that faces were ever given to: to erase it is to erase them."""
+
 CONFIDENCE: Final = "face.confidence"
 
 
@@ -29,8 +34,8 @@ CONFIDENCE: Final = "face.confidence"
 class FaceRecord:
     """A face that is kept. id: 32 hex characters, its sample's; alone: it is a subject of its own.
 
-    box: shares of the picture's width and height, 0 to 1, None where the picture's size was not noted; user: the id of
-    the user that it belongs to.
+    image_id: a UUID, the same for all faces of a picture; box: shares of the picture's width and height, 0 to 1, None
+    where the picture's size was not noted; user: the id of the user that it belongs to.
     """
 
     id: str
@@ -52,6 +57,12 @@ def face_id(text: str) -> str:
     return str(uuid.UUID(hex=text))
 
 
+def with_marks_of(before: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata that a caller wants in the place of `before`. Marks are the service's: they stay as they are."""
+    kept = {name: value for name, value in before.items() if name.startswith(_PREFIX)}
+    return {name: value for name, value in metadata.items() if not name.startswith(_PREFIX)} | kept
+
+
 def marks(image_id: str, external_image_id: str | None, box: Box, confidence: float) -> dict[str, str]:
     """The metadata of a face that is a subject of its own. box: in shares of the picture."""
     found = {
@@ -66,7 +77,7 @@ def face_of(subject: Subject, sample_id: str, number: int) -> FaceRecord:
     """A sample as a face."""
     held = subject.metadata
     if IMAGE_ID not in held:
-        return FaceRecord(sample_id, number, subject, False, sample_id, subject.id, None, None, subject.id)
+        return FaceRecord(sample_id, number, subject, False, face_id(sample_id), subject.id, None, None, subject.id)
     box = _numbers(held.get(BOX, ""), 4)
     confidence = _numbers(held.get(CONFIDENCE, ""), 1)
     return FaceRecord(
@@ -74,7 +85,7 @@ def face_of(subject: Subject, sample_id: str, number: int) -> FaceRecord:
         number,
         subject,
         True,
-        held[IMAGE_ID],
+        _uuid(held[IMAGE_ID]) or face_id(sample_id),
         held.get(EXTERNAL_IMAGE_ID),
         Box(*box) if box else None,
         confidence[0] if confidence else None,
@@ -113,6 +124,13 @@ def people_of(metadata: Mapping[str, Mapping[str, str]], numbers: Callable[[str]
         labels.extend(numbers(key))
     kept = {user: tuple(keys) for user, keys in faces.items()}
     return People(tuple(sorted(users)), kept, user_of, np.array(sorted(labels), np.int64))
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
 
 
 def _numbers(text: str, count: int) -> list[float]:

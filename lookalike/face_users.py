@@ -18,7 +18,7 @@ from lookalike import domain
 from lookalike.answers import Caller
 from lookalike.domain import Collection, Embeddings, Face, Floats, Kind, Permission, Space, Subject
 from lookalike.errors import Conflict, FaceNotFound, InvalidInput, LimitExceeded, SampleNotFound, SubjectNotFound
-from lookalike.face_marks import IMAGE_ID, USER_ID, People
+from lookalike.face_marks import HAS_FACES, IMAGE_ID, USER_ID, People
 from lookalike.faces import FaceRecords, Faces
 from lookalike.fusion import fuse, template
 from lookalike.gallery import Gallery
@@ -126,6 +126,7 @@ class FaceUsers:
             for face in freed.values():
                 self._mark(where, face, user, None, record.entry())
             record.details.update(faces=len(freed))
+            self._gallery.live.catch_up()
             self._gallery.erase_subject(caller, name, subject.id)
 
     # ---------------------------------------------------------------------------- associate, disassociate
@@ -136,7 +137,9 @@ class FaceUsers:
         Raises: CollectionNotFound, WrongKind, SubjectNotFound, LimitExceeded beyond MAX_FACES_OF_USER.
         """
         with on_record(self._audit, caller, "user.associate", Permission.ENROL, name, user) as record:
-            where, _ = self._user(name, user)
+            where, subject = self._user(name, user)
+            if HAS_FACES not in subject.metadata:
+                self._records.change_subject(where, subject, _with_faces, record.entry())
             live = self._gallery.live.of(where)
             bar = live.calibration.threshold_for_fmr(rate(fmr, "fmr")).similarity
             own = self._faces.numbers_of_user(live, user)
@@ -303,6 +306,10 @@ class FaceUsers:
         if IMAGE_ID in subject.metadata:
             raise SubjectNotFound("there is no such user")
         return where, subject
+
+
+def _with_faces(user: Subject) -> Subject:
+    return replace(user, metadata={**user.metadata, HAS_FACES: "1"})
 
 
 def _labels(live: Answering, people: People, user: Subject) -> list[int]:

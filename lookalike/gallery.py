@@ -33,6 +33,7 @@ from lookalike.domain import (
     Kind,
     Permission,
     Receipt,
+    Subject,
     Threshold,
     TrialMode,
 )
@@ -46,6 +47,7 @@ from lookalike.errors import (
     PermissionDenied,
     SampleNotFound,
 )
+from lookalike.face_marks import HAS_FACES, USER_ID
 from lookalike.live import Answering, Live, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
@@ -419,15 +421,30 @@ class Gallery(Enroller):
         return info
 
     def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
-        """Destroy a subject's key and all that it opens, and before that the unknown faces that look like it."""
+        """Destroy a subject's key and all that it opens.
+
+        Before that go the faces that were given to it one by one, and the unknown faces that look like it.
+        """
         if caller.principal.may(Permission.ERASE, collection):
             with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
                 where = self._records.collection(collection)
+                for face in self._given_faces(where, self._records.subject(where, id)):
+                    super().erase_subject(caller, collection, face.id)
                 if where.keep_unknown_days is not None:
                     roster = self._live.of(where).roster
                     numbers = roster.numbers(self._records.subject(where, id).key)
                     self.unknowns.forget_like(caller, where, roster.index.vectors(numbers))
         return super().erase_subject(caller, collection, id)
+
+    def _given_faces(self, where: Collection, subject: Subject) -> list[Subject]:
+        """The single faces that were given to a subject as a user."""
+        if HAS_FACES not in subject.metadata:
+            return []
+        roster = self._live.of(where).roster
+        found = roster.labels_with({USER_ID: subject.id})
+        labels = [] if found is None else found[0].tolist()
+        owners = sorted({key for label in labels if (key := roster.owner(label)) is not None})
+        return list(self._records.subjects(where, owners).values())
 
     @staticmethod
     def _require_anywhere(caller: Caller, permission: Permission) -> None:

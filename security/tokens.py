@@ -4,7 +4,7 @@ A key is 256 random bits, so a slow password hash would protect nothing: what is
 pepper that is not in the database. Name, grants and dates are sealed. An answer is remembered for at most a second, so
 a revocation by any process holds within that time.
 
-A key may have a pair of secrets that sign requests as AWS's do. Checking a signature takes the secret itself, so that is
+A key may have a pair of secrets that sign requests as AWS's do. To check a signature takes the secret, so that is
 sealed with the name rather than hashed. A setting named by a keyed hash of the access key id holds the key's own hash.
 """
 
