@@ -24,6 +24,10 @@ from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
+from api.rekognition import route as rekognition
+from api.rekognition.faults import RekognitionAnswers
+from api.rekognition.schemas import MAX_BODY_BYTES
+from api.rekognition.signed import SignedRequests
 from api.routes import (
     audit,
     collections,
@@ -48,7 +52,21 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, unknowns, imports, reindex, models, drift, jobs, keys, audit, service)
+_ROUTERS = (
+    collections,
+    subjects,
+    pictures,
+    unknowns,
+    imports,
+    reindex,
+    models,
+    drift,
+    jobs,
+    keys,
+    audit,
+    service,
+    rekognition,
+)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
@@ -95,13 +113,15 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         idle_timeout_s=settings.body_idle_timeout_s,
         min_bytes_per_s=settings.body_min_bytes_per_s,
         answer_timeout_s=settings.answer_timeout_s,
-        most_bytes={models.PATH: models.most_bytes(settings)},
+        most_bytes={models.PATH: models.most_bytes(settings), "/": MAX_BODY_BYTES},
         streamed=imports.STREAMED,
         max_streamed_bytes=imports.most_bytes(settings),
     )
     app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
+    app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
     app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(RekognitionAnswers)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -32,6 +32,9 @@ class Credentials:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if "caller" in scope["state"]:  # who signed the request is known already
+            await self._app(scope, receive, send)
+            return
         request_id = scope["state"]["request_id"]
         try:
             principal = await self._who(scope)

@@ -33,6 +33,30 @@ class UnsupportedMediaType(InvalidInput):
     code = "unsupported_media_type"
 
 
+class InvalidS3Object(InvalidInput):
+    """A picture is said to lie in a bucket, and none is read."""
+
+    code = "invalid_s3_object"
+
+
+class InvalidPageToken(InvalidInput):
+    """A page's token was not given by this list."""
+
+    code = "invalid_page_token"
+
+
+class NotDeserialised(InvalidInput):
+    """A body is not the JSON, or a text in it not the base64, that it ought to be."""
+
+    code = "not_deserialised"
+
+
+class UnknownOperation(InvalidInput):
+    """A call by a name that is not known here."""
+
+    code = "unknown_operation"
+
+
 class RequestTooLarge(InvalidInput):
     """The body has more bytes than a request may."""
 
@@ -67,15 +91,24 @@ FAULTS: Mapping[str, Fault] = {
     "image_too_small": Fault(422, "A picture is too small"),
     "face_not_found": Fault(422, "No face was found"),
     "all_samples_rejected": Fault(422, "No picture could be enrolled"),
+    "limit_exceeded": Fault(422, "More than may be kept"),
     "bad_archive": Fault(422, "The file of pictures cannot be read"),
     "model_not_available": Fault(422, "The model is not installed"),
     "wrong_kind": Fault(422, "The collection is of another kind"),
     "missing_field": Fault(422, "A field is missing"),
     "unsupported_media_type": Fault(415, "The body is of a kind that this call does not take"),
+    "invalid_s3_object": Fault(422, "No buckets are read"),
+    "invalid_page_token": Fault(422, "The page's token is not one of this list"),
+    "not_deserialised": Fault(400, "The body cannot be read"),
+    "unknown_operation": Fault(400, "There is no such operation here"),
     "request_too_large": Fault(413, "The request is too large"),
     "request_timeout": Fault(408, "The request came too slowly"),
     "bad_request": Fault(400, "The request cannot be understood"),
     "unauthenticated": Fault(401, "A valid credential is needed"),
+    "incomplete_signature": Fault(401, "A complete signature is needed"),
+    "signature_expired": Fault(401, "The signature's date is too far from now"),
+    "signature_mismatch": Fault(401, "The signature does not match"),
+    "unknown_access_key": Fault(401, "The access key is unknown, expired or revoked"),
     "permission_denied": Fault(403, "The credential does not allow this"),
     "not_found": Fault(404, "There is nothing here"),
     "method_not_allowed": Fault(405, "The method is not allowed here"),

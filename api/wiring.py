@@ -26,6 +26,8 @@ from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.exports import Transfers
+from lookalike.face_users import FaceUsers
+from lookalike.faces import Faces
 from lookalike.gallery import Gallery
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
@@ -41,6 +43,7 @@ from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.sealed_adoption import SealedAdoption
+from security.sealed_faces import SealedFaceRecords
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
@@ -61,6 +64,8 @@ class Services:
 
     settings: Settings
     gallery: Gallery
+    faces: Faces
+    face_users: FaceUsers
     api_keys: ApiKeys
     answers: Records
     audit: SealedAuditLog
@@ -100,7 +105,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         audit = SealedAuditLog(rows, keyring)
         ledger = Ledger(rows, keyring, audit, settings.ledger)
         ledger.require_current()
-        records = SealedRecords(rows, keyring, audit, ledger=ledger)
+        records = SealedFaceRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
         backends = open_backends(settings, keyring.deployment)
         stack.callback(backends.close)
@@ -125,6 +130,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             unknown_store=SealedUnknowns(rows, keyring, audit),
         )
         stack.callback(gallery.unknowns.close)
+        faces = Faces(records, audit, models, gallery)
         first_model.result()
         models.bundles = open_bundles(settings, rows, keyring, audit, records)
         space = models.default(Kind.FACE)
@@ -167,6 +173,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         return Services(
             settings=settings,
             gallery=gallery,
+            faces=faces,
+            face_users=FaceUsers(records, audit, gallery, faces),
             api_keys=api_keys,
             answers=records,
             audit=audit,

@@ -56,6 +56,13 @@ def check_size(header: Header, limits: ImageLimits) -> None:
         raise ImageTooSmall(f"the picture has {header.width}×{header.height} pixels; each side needs {limits.min_side}")
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture when upright, read from its header. Raises: UnsupportedImage."""
+    header = read_header(data)
+    lying = header.orientation >= 5
+    return (header.height, header.width) if lying else (header.width, header.height)
+
+
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     """The picture as its Exif orientation (1 to 8) says that it is to be seen."""
     if orientation in (5, 6, 7, 8):

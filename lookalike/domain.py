@@ -458,7 +458,8 @@ class Threshold:
 class Candidate:
     """A subject that a probe matched. fpir: chance that a stranger's probe scores this high in this gallery.
 
-    fpir is None where that is not known yet; likeness: how far the sample is the same picture, where that was asked.
+    fmr: the chance that two people's pictures score this high. Both are None where that is not known yet; likeness: how
+    far the sample is the same picture, where that was asked.
     """
 
     subject: Subject
@@ -466,6 +467,7 @@ class Candidate:
     similarity: float
     fpir: float | None
     likeness: float | None = None
+    fmr: float | None = None
 
     def __repr__(self) -> str:
         return f"Candidate(key={self.subject.key}, similarity={self.similarity:.3f})"

@@ -88,7 +88,7 @@ class Enroller(Register):
             faces = [(picture, face) for picture, face, _ in encoded]
             subject, samples = self._commit(live.collection, id, faces, idempotency_key, record.commit())
             self._rosters.catch_up()
-            _require_found(live)
+            require_found(live)
             enrolled = tuple(
                 EnrolledSample(sample, picture.filename, conflict, others)
                 for sample, (picture, _, others), conflict in zip(samples, encoded, conflicts, strict=True)
@@ -110,9 +110,9 @@ class Enroller(Register):
         ids = [self._sample_id(idempotency_key, ordinal) for ordinal in range(len(faces))]
         for _ in range(_ATTEMPTS):
             where = self._records.collection(seen.name)
-            vectors = self._in_each_space(where, seen.space, faces)
+            vectors = in_each_space(self._models, where, seen.space, [face for _, face in faces])
             new = [
-                _new_sample(where, face, picture, sample_id, {space: rows[i] for space, rows in vectors.items()})
+                new_sample(where, face, picture, sample_id, {space: rows[i] for space, rows in vectors.items()})
                 for i, ((picture, face), sample_id) in enumerate(zip(faces, ids, strict=True))
             ]
             try:
@@ -120,19 +120,6 @@ class Enroller(Register):
             except GenerationChanged:
                 continue
         raise Conflict("the collection's generations change again and again; try later")
-
-    def _in_each_space(
-        self, where: Collection, done: Space, faces: Sequence[tuple[Picture, EncodedFace]]
-    ) -> dict[Space, Floats]:
-        """The faces' vectors, (N, D), in each space of the collection. done: the one that they are in already."""
-        crops = [face.crop or b"" for _, face in faces]
-        found = {done: np.stack([face.vector for _, face in faces])}
-        return {
-            space: found[space]
-            if space in found
-            else self._models.encoder(space).encode_crops(crops, enrolment=True).vectors
-            for space in where.spaces
-        }
 
     def _sample_id(self, idempotency_key: str | None, ordinal: int) -> str:
         if idempotency_key is None:
@@ -166,7 +153,7 @@ class Enroller(Register):
             return None
 
 
-def _require_found(live: Answering) -> None:
+def require_found(live: Answering) -> None:
     """Raises: IndexUnavailable if what was committed cannot be searched yet."""
     try:
         live.roster.settle()
@@ -188,9 +175,20 @@ def _enrollable(encoder: FaceEncoder, picture: Picture) -> tuple[EncodedFace, tu
     return template, tuple(face.box for face in faces[1:])
 
 
-def _new_sample(
+def in_each_space(models: Models, where: Collection, done: Space, faces: Sequence[EncodedFace]) -> dict[Space, Floats]:
+    """The vectors, (N, D), of faces with crops in each space of the collection. done: the one that they are in."""
+    crops = [face.crop or b"" for face in faces]
+    found = {done: np.stack([face.vector for face in faces])}
+    return {
+        space: found[space] if space in found else models.encoder(space).encode_crops(crops, enrolment=True).vectors
+        for space in where.spaces
+    }
+
+
+def new_sample(
     where: Collection, face: EncodedFace, picture: Picture, id: str, vectors: Mapping[Space, Floats]
 ) -> NewSample:
+    """A face as a sample, with what the collection keeps of its picture. vectors: (D,) in each of its spaces."""
     return NewSample(
         id=id,
         box=face.face.box,

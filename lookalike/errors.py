@@ -7,10 +7,15 @@ LookalikeError
 │  ├ ImageTooSmall        image_too_small
 │  ├ FaceNotFound         face_not_found
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
+│  ├ LimitExceeded        limit_exceeded          more of something than may be kept
 │  ├ BadArchive           bad_archive             many pictures in one file, and the file is not sound
 │  ├ ModelNotAvailable    model_not_available
 │  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
+│  ├ IncompleteSignature  incomplete_signature    a request signed as AWS's are lacks a part, or one is malformed
+│  ├ SignatureExpired     signature_expired       its date is too far from this service's clock
+│  ├ SignatureMismatch    signature_mismatch      it was signed with another secret, or changed since
+│  └ UnknownAccessKey     unknown_access_key      unknown, expired or revoked
 ├ PermissionDenied        permission_denied
 ├ NotFound                not_found
 │  ├ CollectionNotFound   collection_not_found
@@ -91,6 +96,10 @@ class AllRejected(InvalidInput):
         self.rejected = tuple(rejected)
 
 
+class LimitExceeded(InvalidInput):
+    code = "limit_exceeded"
+
+
 class BadArchive(InvalidInput):
     code = "bad_archive"
 
@@ -105,6 +114,22 @@ class WrongKind(InvalidInput):
 
 class Unauthenticated(LookalikeError):
     code = "unauthenticated"
+
+
+class IncompleteSignature(Unauthenticated):
+    code = "incomplete_signature"
+
+
+class SignatureExpired(Unauthenticated):
+    code = "signature_expired"
+
+
+class SignatureMismatch(Unauthenticated):
+    code = "signature_mismatch"
+
+
+class UnknownAccessKey(Unauthenticated):
+    code = "unknown_access_key"
 
 
 class PermissionDenied(LookalikeError):

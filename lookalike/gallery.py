@@ -33,6 +33,7 @@ from lookalike.domain import (
     Kind,
     Permission,
     Receipt,
+    Subject,
     Threshold,
     TrialMode,
 )
@@ -46,7 +47,8 @@ from lookalike.errors import (
     PermissionDenied,
     SampleNotFound,
 )
-from lookalike.live import Answering, base_calibration
+from lookalike.face_marks import HAS_FACES, USER_ID
+from lookalike.live import Answering, Live, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
 from lookalike.regions import Seen, places, windows
@@ -76,6 +78,7 @@ class _Ask:
     threshold: float | None
     fpir: float | None
     metadata: Mapping[str, str]
+    fmr: float | None = None
     largest_only: bool = False
     box: Box | None = None
     near_duplicates: bool = False
@@ -137,6 +140,11 @@ class Gallery(Enroller):
             raise ModelNotAvailable(f"the model {collection.space.model!r} has no calibration")
         return found
 
+    @property
+    def live(self) -> Live:
+        """What answers for a collection, for the use cases beside these."""
+        return self._live
+
     # -------------------------------------------------------------------------- identify, search and verify
 
     def identify(
@@ -149,14 +157,16 @@ class Gallery(Enroller):
         largest_only: bool = False,
         threshold: float | None = None,
         fpir: float | None = None,
+        fmr: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Identification:
         """Search each face among the enrolled; whoever is not enrolled gets no candidate.
 
-        threshold: a similarity, 0 to 1; fpir: the false-alarm rate to aim at instead of the collection's own.
+        threshold: a similarity, 0 to 1; fpir: the false-alarm rate to aim at instead of the collection's own; fmr: the
+        false match rate to aim at with each subject, whatever the gallery's size.
         Raises: FaceNotFound, CollectionNotFound, WrongKind, InvalidInput.
         """
-        ask = _Ask(limit, threshold, fpir, metadata or {}, largest_only)
+        ask = _Ask(limit, threshold, fpir, metadata or {}, fmr, largest_only)
         return self._ask(caller, "identify", collection, Kind.FACE, image, ask)
 
     def search(
@@ -248,11 +258,14 @@ class Gallery(Enroller):
         faces = _looked_for(live, image, ask)
         selection = roster.labels_with(ask.metadata)
         size = len(roster) if selection is None else selection[1]
-        bar = _decide(live, size, ask.threshold, ask.fpir)
+        if ask.fmr is not None:
+            bar = Threshold(_for_fmr(live.calibration, ask.fmr).similarity, "explicit", None, size)
+        else:
+            bar = _decide(live, size, ask.threshold, ask.fpir)
         queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
         ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
         hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
-        answers = self._candidates(live, size, hits)
+        answers = self.candidates(live, size, hits)
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
         identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
         strangers = _strangers(live, faces, nearest) if where.keep_unknown_days is not None and not ask.metadata else ()
@@ -276,7 +289,7 @@ class Gallery(Enroller):
         seen = [Seen(box, tuple(near)) for box, near in zip(boxes, ranked, strict=True) if near]
         found = places(seen, bar.similarity)
         hits = [[r for r in place.ranked if r.similarity >= bar.similarity] for place in found]
-        answers = self._candidates(live, size, hits, parts=len(boxes))
+        answers = self.candidates(live, size, hits, parts=len(boxes))
         identified = tuple(
             IdentifiedFace(picture.face(place.box), candidates)
             for place, candidates in zip(found, answers, strict=True)
@@ -305,17 +318,17 @@ class Gallery(Enroller):
             if likeness >= NEAR_DUPLICATE:
                 likest.setdefault(ranked.subject_key, (likeness, ranked))
         hits = list(likest.values())[: ask.limit]
-        (candidates,) = self._candidates(live, size, [[ranked for _, ranked in hits]])
+        (candidates,) = self.candidates(live, size, [[ranked for _, ranked in hits]])
         candidates = tuple(replace(c, likeness=likest[c.subject.key][0]) for c in candidates)
         bar = Threshold(-1.0, "near_duplicates", None, size)
         return Identification(
             (IdentifiedFace(probe.face, candidates),), bar, live.collection.space.model, live.collection.generation
         )
 
-    def _candidates(
+    def candidates(
         self, live: Answering, size: int, hits: list[list[Ranked]], parts: int = 1
     ) -> list[tuple[Candidate, ...]]:
-        """Open the matched records, and no others. parts: of the picture that were searched."""
+        """The subjects of these hits: their records are opened, and no others. parts: of the picture, searched."""
         collection, known = live.collection, live.known
         matched = [r for row in hits for r in row]
         if not matched:
@@ -330,6 +343,7 @@ class Gallery(Enroller):
                     samples[r.number],
                     r.similarity,
                     None if known is None else min(parts * known.fpir(r.similarity, size), 1.0),
+                    fmr=None if known is None else known.fmr(r.similarity),
                 )
                 for r in row
                 if (subject := subjects.get(r.subject_key)) is not None
@@ -407,15 +421,30 @@ class Gallery(Enroller):
         return info
 
     def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
-        """Destroy a subject's key and all that it opens, and before that the unknown faces that look like it."""
+        """Destroy a subject's key and all that it opens.
+
+        Before that go the faces that were given to it one by one, and the unknown faces that look like it.
+        """
         if caller.principal.may(Permission.ERASE, collection):
             with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
                 where = self._records.collection(collection)
+                for face in self._given_faces(where, self._records.subject(where, id)):
+                    super().erase_subject(caller, collection, face.id)
                 if where.keep_unknown_days is not None:
                     roster = self._live.of(where).roster
                     numbers = roster.numbers(self._records.subject(where, id).key)
                     self.unknowns.forget_like(caller, where, roster.index.vectors(numbers))
         return super().erase_subject(caller, collection, id)
+
+    def _given_faces(self, where: Collection, subject: Subject) -> list[Subject]:
+        """The single faces that were given to a subject as a user."""
+        if HAS_FACES not in subject.metadata:
+            return []
+        roster = self._live.of(where).roster
+        found = roster.labels_with({USER_ID: subject.id})
+        labels = [] if found is None else found[0].tolist()
+        owners = sorted({key for label in labels if (key := roster.owner(label)) is not None})
+        return list(self._records.subjects(where, owners).values())
 
     @staticmethod
     def _require_anywhere(caller: Caller, permission: Permission) -> None:

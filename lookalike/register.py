@@ -23,7 +23,14 @@ from lookalike.domain import (
     Sample,
     Subject,
 )
-from lookalike.errors import IndexUnavailable, InvalidInput, ModelNotAvailable, PermissionDenied
+from lookalike.errors import (
+    IndexUnavailable,
+    InvalidInput,
+    ModelNotAvailable,
+    PermissionDenied,
+    SubjectNotFound,
+)
+from lookalike.face_marks import with_marks_of
 from lookalike.on_record import Operation, on_record
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Rosters
@@ -161,17 +168,24 @@ class Register:
     ) -> Subject:
         """Create a subject, or replace what is known of it. Raises: CollectionNotFound, InvalidInput."""
         with self._on_record(caller, "subject.put", Permission.ENROL, collection, id) as record:
+            where = self._records.collection(collection)
             subject = Subject(
                 key="",
                 id=domain.subject_id(id),
-                metadata=inputs.metadata(metadata),
+                metadata=with_marks_of(self._metadata_of(where, id), inputs.metadata(metadata)),
                 consent=consent,
                 valid_from=inputs.moment(valid_from, "valid_from"),
                 valid_until=inputs.moment(valid_until, "valid_until"),
             )
-            stored = self._records.put_subject(self._records.collection(collection), subject, record.commit())
+            stored = self._records.put_subject(where, subject, record.commit())
             self._rosters.catch_up()
             return stored
+
+    def _metadata_of(self, where: Collection, id: str) -> Mapping[str, str]:
+        try:
+            return self._records.subject(where, id).metadata
+        except SubjectNotFound:
+            return {}
 
     def subject(self, caller: Caller, collection: str, id: str) -> tuple[Subject, list[Sample]]:
         """A subject with its samples. Raises: CollectionNotFound, SubjectNotFound."""

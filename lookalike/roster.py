@@ -128,6 +128,10 @@ class Roster:
         nearest = numbers[int(np.argmax(vectors @ query))]
         return fuse(query, vectors, self.fusion), nearest
 
+    def metadata(self) -> Mapping[str, Mapping[str, str]]:
+        """Every subject's metadata by its key, also of those without a sample. A change replaces the whole of it."""
+        return self._all_metadata()
+
     def labels_with(self, metadata: Mapping[str, str]) -> tuple[Labels, int] | None:
         """Labels of the subjects whose metadata holds all these pairs, and how many subjects; None for no filter."""
         if not metadata:

@@ -257,7 +257,7 @@ class SealedRecords:
                 self._require_templates(rows, collection, samples)
                 if there is None:
                     rows.put_subject(row)
-                added = [_insert(rows, row, sample, now) for sample in sealed]
+                added = [inserted(rows, row, sample, now) for sample in sealed]
                 note(rows)
                 return added
 
@@ -396,8 +396,10 @@ class SealedRecords:
         rows = self._rows.read().samples_numbered(numbers)
         return self._open_samples(collection, [row for row in rows if row.collection_id == collection.id])
 
-    def stream_samples(self, collection: Collection, batch: int = 2000) -> Iterator[list[Sample]]:
-        after = 0
+    def stream_samples(
+        self, collection: Collection, batch: int = 2000, after_number: int = 0
+    ) -> Iterator[list[Sample]]:
+        after = after_number
         while rows := self._rows.read().samples_page(collection.id, after, batch):
             yield self._open_samples(collection, rows)
             after = rows[-1].number
@@ -456,7 +458,7 @@ class SealedRecords:
         return self._keyring.derived_key("answer", _utf8(key))
 
 
-def _insert(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: float) -> SampleRow:
+def inserted(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: float) -> SampleRow:
     """Insert a sample, or find the one of its id that is there already."""
     new = sample.new
     there = rows.sample_by_id(new.id)

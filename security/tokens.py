@@ -3,6 +3,9 @@
 A key is 256 random bits, so a slow password hash would protect nothing: what is kept is HMAC-SHA256 of it under a
 pepper that is not in the database. Name, grants and dates are sealed. An answer is remembered for at most a second, so
 a revocation by any process holds within that time.
+
+A key may have a pair of secrets that sign requests as AWS's do. To check a signature takes the secret, so that is
+sealed with the name rather than hashed. A setting named by a keyed hash of the access key id holds the key's own hash.
 """
 
 from __future__ import annotations
@@ -15,10 +18,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Grant, Permission, Principal
-from lookalike.errors import BadSettings, InvalidInput, KeyNotFound, PermissionDenied, Unauthenticated
+from lookalike.errors import (
+    BadSettings,
+    InvalidInput,
+    KeyNotFound,
+    PermissionDenied,
+    TamperedData,
+    Unauthenticated,
+    UnknownAccessKey,
+)
 from lookalike.on_record import on_record
 from lookalike.ports import Rows, RowWriter
 from security.audit import SealedAuditLog
@@ -27,6 +39,7 @@ from security.keys import KeyRing
 from security.ledger_copy import Ledger
 from security.rbac import check_grantable, manages, principal_for
 from security.sealed_codec import canonical, decode_grants, encode_grants
+from security.sigv4 import Claim
 
 REMEMBERED_S = 1.0
 """How long an authenticated key is trusted without asking the store: the longest that a revoked one lives on."""
@@ -75,6 +88,21 @@ class _Remembered:
     principal: Principal
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Signer:
+    """Whoever holds a secret access key, until a request of theirs is verified."""
+
+    secret: str
+    principal: Principal
+    until: float
+    expires_at: float | None
+
+    def verify(self, claim: Claim, body_sha256: str) -> Principal:
+        """Who signed. Raises: SignatureMismatch."""
+        claim.verify(self.secret, body_sha256)
+        return self.principal
+
+
 class ApiKeys:
     """The deployment's API keys. Thread-safe, and several processes may share the rows."""
 
@@ -96,6 +124,7 @@ class ApiKeys:
         self._ledger = ledger or Ledger(rows, keyring, audit)
         self._sealing = keyring.derived_key("api keys")
         self._remembered: dict[bytes, _Remembered] = {}
+        self._signers: dict[str, Signer] = {}
         self._lock = threading.Lock()
         self._decoy = self._seal("", ApiKeyInfo("", "", (), 0.0, "", 0.0), None)
 
@@ -126,6 +155,32 @@ class ApiKeys:
                 self._remembered.clear()
             self._remembered[lookup] = answer
         return answer
+
+    def signer(self, access_key_id: str) -> Signer:
+        """Who may sign with this id. Raises: UnknownAccessKey, alike for one unknown, expired or revoked."""
+        found = self._signers.get(access_key_id)
+        if found is None or self._timer() >= found.until:
+            found = self._read_signer(access_key_id)
+        if found.expires_at is not None and self._clock() >= found.expires_at:
+            raise UnknownAccessKey(_REFUSED)
+        return found
+
+    def _read_signer(self, access_key_id: str) -> Signer:
+        since, rows = self._timer(), self._rows.read()
+        lookup = rows.get_setting(self._signer_setting(access_key_id))
+        row = rows.api_key_by_lookup(lookup) if lookup is not None else None
+        with self._lock:
+            self._signers.pop(access_key_id, None)
+            if row is None:
+                raise UnknownAccessKey(_REFUSED)
+            key, secret = self._open(row[0], row[2]), self._open_secret(row[0], row[2])
+            if secret is None or key.aws_access_key_id != access_key_id:
+                raise TamperedData("an access key id leads to a key of another one")
+            if len(self._signers) >= MAX_REMEMBERED:
+                self._signers.clear()
+            principal = principal_for(f"key:{key.id}", key.grants)
+            found = self._signers[access_key_id] = Signer(secret, principal, since + REMEMBERED_S, key.expires_at)
+        return found
 
     def principal(self, id: str) -> Principal:
         """Who the key of this id stands for. Raises: Unauthenticated once it is expired or revoked."""
@@ -172,14 +227,18 @@ class ApiKeys:
         with on_record(self._audit, Caller(principal, request_id), "api_key.revoke", None) as record:
             _require_manager(principal)
             found = next((row for row in self._rows.read().api_keys() if row[0] == id), None)
-            if found is None or not manages(principal, self._open(id, found[2]).grants):
+            key = self._open(id, found[2]) if found is not None else None
+            if found is None or key is None or not manages(principal, key.grants):
                 raise KeyNotFound("there is no such key among those that this credential manages")
+            access_key_id = key.aws_access_key_id
             record.details["api_key"] = id
             note = self._audit.prepare(record.entry())
 
             def delete(rows: RowWriter) -> None:
                 if not rows.delete_api_key(id):
                     raise KeyNotFound("there is no such key among those that this credential manages")
+                if access_key_id is not None:
+                    rows.delete_setting(self._signer_setting(access_key_id))
                 note(rows)
                 self._ledger.enter(rows, "api_key", {"api_key": id}, self._clock())
 
@@ -188,6 +247,7 @@ class ApiKeys:
             self._ledger.publish()
             with self._lock:
                 self._remembered.pop(found[1], None)
+                self._signers.pop(access_key_id or "", None)
 
     def bootstrap(self, file: Path | None = None) -> str | None:
         """The first admin key, made only while no key exists; None where one does. file: holds the one to take.
@@ -228,12 +288,17 @@ class ApiKeys:
 
         def put(rows: RowWriter) -> None:
             rows.put_api_key(key.id, lookup, payload)
+            if key.aws_access_key_id is not None:
+                rows.put_setting(self._signer_setting(key.aws_access_key_id), lookup)
             note(rows)
 
         return put
 
     def _lookup(self, secret: str) -> bytes:
         return self._keyring.lookup("api key", secret.encode("utf-8", "surrogatepass"))
+
+    def _signer_setting(self, access_key_id: str) -> str:
+        return f"signer/{self._keyring.lookup('access key id', access_key_id.encode()).hex()}"
 
     def _seal(self, id: str, key: ApiKeyInfo, secret_access_key: str | None) -> bytes:
         held = {
@@ -247,7 +312,7 @@ class ApiKeys:
         return seal(self._sealing, canonical(held), self._keyring.context("api-key", record=id))
 
     def _open(self, id: str, payload: bytes) -> ApiKeyInfo:
-        held = json.loads(open_sealed(self._sealing, payload, self._keyring.context("api-key", record=id)))
+        held = self._opened(id, payload)
         return ApiKeyInfo(
             id=id,
             name=held["name"],
@@ -257,6 +322,17 @@ class ApiKeys:
             expires_at=held["expires_at"],
             aws_access_key_id=held["aws"][0] if held["aws"] is not None else None,
         )
+
+    def _open_secret(self, id: str, payload: bytes) -> str | None:
+        """The secret access key, None of a key that has none."""
+        held = self._opened(id, payload)["aws"]
+        return None if held is None else str(held[1])
+
+    def _opened(self, id: str, payload: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            open_sealed(self._sealing, payload, self._keyring.context("api-key", record=id))
+        )
+        return found
 
 
 def _require_manager(principal: Principal) -> None:

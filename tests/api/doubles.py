@@ -12,7 +12,7 @@ from api.jobs import JobRunner, Kind
 from lookalike import domain
 from lookalike.answers import Caller, CollectionInfo
 from lookalike.domain import Box, Collection, Face, Grant, Page, Permission, Principal, Quality, Space
-from lookalike.errors import CollectionNotFound, IdempotencyMismatch, Unauthenticated
+from lookalike.errors import CollectionNotFound, IdempotencyMismatch, Unauthenticated, UnknownAccessKey
 from lookalike.jobs import Job, JobState
 from lookalike.settings import Settings
 from security.rbac import principal_for
@@ -95,6 +95,9 @@ class Keys:
         if role not in ("viewer", "identifier", "enroller", "operator", "auditor", "privacy", "admin"):
             raise Unauthenticated("the credential is not valid")
         return principal_for(f"key-{role}", [Grant(role, collection or None)])
+
+    def signer(self, access_key_id: str) -> Any:
+        raise UnknownAccessKey("the credential is not valid")
 
 
 class Gallery:

@@ -27,8 +27,8 @@ from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.rbac import principal_for
+from security.sealed_faces import SealedFaceRecords
 from security.sealed_probe_days import SealedProbeDays
-from security.sealed_records import SealedRecords
 from security.sealed_snapshots import SealedSnapshots
 from security.sealed_unknowns import SealedUnknowns
 
@@ -191,7 +191,7 @@ class House:
     """A gallery with what it stands on, as one process has it open."""
 
     gallery: Gallery
-    records: SealedRecords
+    records: SealedFaceRecords
     audit: SealedAuditLog
     rosters: Rosters
     models: ScriptedModels
@@ -218,7 +218,7 @@ def open_at(folder: Path, today: str = "2026-01-01", make_index=exact, servers=N
     rows = SqliteRows(held.records)
     keyring = open_key_ring("file:keys/root.key", folder, rows)
     audit = SealedAuditLog(rows, keyring)
-    records = SealedRecords(rows, keyring, audit)
+    records = SealedFaceRecords(rows, keyring, audit)
     rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), make_index, servers)
     models = ScriptedModels()
     trials = Trials(end_trial(records, Caller(principal_for("service", ()), "-")), draw=lambda: 0.0)
