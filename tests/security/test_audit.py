@@ -10,7 +10,9 @@ import pytest
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import StorageUnavailable, TamperedData
-from security.audit import CHECKPOINT_SETTING, SealedAuditLog, read_checkpoint, verify_chain
+from security.audit import CHECKPOINT_SETTING, SealedAuditLog
+from security.audit_check import verify_chain
+from security.checkpoints import read_checkpoint
 from tests.security.conftest import Clock
 
 ENTRY = AuditEntry(
@@ -97,7 +99,7 @@ def test_a_change_within_is_found_where_it_is(log, memory, name, change, broken_
 
 
 def test_entries_forged_with_a_right_chain_do_not_open(log, memory, memory_keyring):
-    from security.audit import chained, genesis
+    from security.audit_tree import chained, genesis
     from security.envelope import seal
     from security.secret_key import SecretKey
 
