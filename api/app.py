@@ -55,6 +55,7 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
     settings = services.settings
     pool = Pool(settings.workers, settings.max_queue)
     metrics = Metrics(lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting)
+    metrics.watch_audit(services.audit_keeper, lambda: services.refusals.total)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -96,7 +97,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         streamed=imports.STREAMED,
         max_streamed_bytes=imports.most_bytes(settings),
     )
-    app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
+    app.add_middleware(Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
     app.add_middleware(Observe, metrics=metrics)
 

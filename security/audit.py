@@ -15,7 +15,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lookalike.domain import AuditEntry
@@ -27,6 +28,7 @@ from security.checkpoint_outbox import put_waiting
 from security.checkpoints import Checkpoint, append_line, lines_of, read_checkpoint, sign_checkpoint
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
+from security.merkle import Frontier
 from security.past import read_past
 from security.sealed_codec import decode_entry, encode_entry
 
@@ -35,6 +37,15 @@ CHECKPOINT_EVERY = 1000
 CHECKPOINT_EVERY_S = 60.0
 MOST_AT_ONCE = 5 * CHECKPOINT_EVERY
 """A writer signs within its transaction only if no more entries than these wait to be covered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A checkpoint to be kept with the tree that it signs. nodes: perfect subtrees that became whole."""
+
+    checkpoint: Checkpoint
+    tree: Frontier
+    nodes: dict[tuple[int, int], bytes]
 
 
 class SealedAuditLog:
@@ -92,11 +103,14 @@ class SealedAuditLog:
         written.
         """
 
-        def keep(rows: RowWriter) -> Checkpoint | None:
-            tail = rows.audit_tail()
-            return self._keep(rows, tail) if tail is not None else None
-
-        made = self._rows.write(keep)
+        made = None
+        while made is None:
+            with self._rows.snapshot() as reader:
+                tail, line = reader.audit_tail(), reader.get_setting(CHECKPOINT_SETTING)
+                if tail is None:
+                    return None
+                signed = self._sign(reader, tail)
+            made = self._rows.write(partial(self._keep, signed=signed, before=line))
         if made is not None and file is not None:
             append_line(file, made.line)
         return made
@@ -123,21 +137,29 @@ class SealedAuditLog:
         with suppress(TamperedData):
             newest = self._newest(rows)
             if row.seq - (newest.seq if newest is not None else 0) <= MOST_AT_ONCE:
-                self._keep(rows, row)
+                self._keep(rows, self._sign(rows, row), newest.line if newest is not None else None)
 
-    def _keep(self, rows: RowWriter, tail: AuditRow) -> Checkpoint:
+    def _sign(self, reader: RowReader, tail: AuditRow) -> _Signed:
+        """Sign the log up to its end. Raises: TamperedData."""
         nodes: dict[tuple[int, int], bytes] = {}
 
         def done(level: int, index: int, root: bytes) -> None:
             if level >= KEPT_FROM_LEVEL:
                 nodes[level, index] = root
 
-        tree = LogTree(rows, self._keyring.deployment).grown(self._newest(rows), done)
-        line = sign_checkpoint(self._keyring, rows, tail, tree.root())
-        keep_tree(rows, tree, nodes)
-        rows.put_setting(CHECKPOINT_SETTING, line)
-        put_waiting(rows, tail.seq, line)
-        return read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
+        tree = LogTree(reader, self._keyring.deployment).grown(self._newest(reader), done)
+        line = sign_checkpoint(self._keyring, reader, tail, tree.root())
+        return _Signed(read_checkpoint(line, self._keyring.deployment, self._keyring.public_key), tree, nodes)
+
+    @staticmethod
+    def _keep(rows: RowWriter, signed: _Signed, before: bytes | None) -> Checkpoint | None:
+        """Keep it, unless another was signed since the one that it was made after."""
+        if rows.get_setting(CHECKPOINT_SETTING) != before:
+            return None
+        keep_tree(rows, signed.tree, signed.nodes)
+        rows.put_setting(CHECKPOINT_SETTING, signed.checkpoint.line)
+        put_waiting(rows, signed.checkpoint.seq, signed.checkpoint.line)
+        return signed.checkpoint
 
     # ------------------------------------------------------------------------------------------ proofs, checking
 
@@ -165,6 +187,25 @@ class SealedAuditLog:
         tail = reader.audit_tail()
         if tail is None or not 1 <= size <= tail.seq:
             raise NotFound(f"the log has {tail.seq if tail is not None else 0} entries, not {size}")
+
+    def require_growth(self, line: bytes) -> None:
+        """Whether the log begins with what this checkpoint, kept elsewhere, covers.
+
+        Raises: TamperedData where it does not, or where the checkpoint is not this deployment's.
+        """
+        with self._rows.snapshot() as reader:
+            checkpoint = read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
+            if not read_past(reader, self._keyring).holds(checkpoint.epoch, checkpoint.seq):
+                return  # a restore left it behind
+            tail = reader.audit_tail()
+            if tail is None or tail.seq < checkpoint.seq:
+                raise TamperedData(
+                    f"{checkpoint.seq} entries were signed, of which only {tail.seq if tail else 0} are here"
+                )
+            (row,) = reader.audit_page(checkpoint.seq - 1, 1)
+            root = LogTree(reader, self._keyring.deployment).root(checkpoint.seq)
+            if row.chain != checkpoint.chain or checkpoint.root not in (None, root):
+                raise TamperedData(f"entry {checkpoint.seq} is not the one that was signed: the log was rewritten")
 
     def verify(self, file: Path | None = None) -> AuditReport:
         """Check the whole log: order, chain, every seal, the tree, and the checkpoints beside it and in `file`.
