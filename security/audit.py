@@ -13,26 +13,32 @@ lies between (`CHECKPOINT_EVERY_S`). They go where an attacker does not reach: c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import NotFound, TamperedData
 from lookalike.ports import AuditRow, RowReader, Rows, RowWriter
-from security.audit_check import AuditReport, verify_chain
+from security.audit_check import AuditReport, verify_rows
+from security.audit_export import Reader
 from security.audit_tree import KEPT_FROM_LEVEL, LogTree, chained, genesis, keep_tree, rows_after
 from security.checkpoint_outbox import put_waiting
-from security.checkpoints import Checkpoint, append_line, lines_of, read_checkpoint, sign_checkpoint
+from security.checkpoints import (
+    CHECKPOINT_SETTING,
+    Checkpoint,
+    append_line,
+    read_checkpoint,
+    sign_checkpoint,
+)
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
 from security.merkle import Frontier
-from security.past import read_past
+from security.past import read_past, restores_in
 from security.sealed_codec import decode_entry, encode_entry
 
-CHECKPOINT_SETTING = "audit.checkpoint"
 CHECKPOINT_EVERY = 1000
 CHECKPOINT_EVERY_S = 60.0
 MOST_AT_ONCE = 5 * CHECKPOINT_EVERY
@@ -207,19 +213,21 @@ class SealedAuditLog:
             if row.chain != checkpoint.chain or checkpoint.root not in (None, root):
                 raise TamperedData(f"entry {checkpoint.seq} is not the one that was signed: the log was rewritten")
 
-    def verify(self, file: Path | None = None) -> AuditReport:
-        """Check the whole log: order, chain, every seal, the tree, and the checkpoints beside it and in `file`.
+    def verify(self, lines: Iterable[bytes] = ()) -> AuditReport:
+        """Check the whole log: order, chain, every seal, the tree, and the checkpoints beside it and in `lines`.
 
         Raises: TamperedData for a checkpoint that this deployment did not sign.
         """
         with self._rows.snapshot() as reader:
-            kept = reader.get_setting(CHECKPOINT_SETTING)
-            lines = ([kept] if kept is not None else []) + (lines_of(file) if file is not None else [])
-            checkpoints = [read_checkpoint(line, self._keyring.deployment, self._keyring.public_key) for line in lines]
-            past = read_past(reader, self._keyring)
-            kept_ones = [checkpoint for checkpoint in checkpoints if past.holds(checkpoint.epoch, checkpoint.seq)]
-            report = verify_chain(rows_after(reader, 0), self._keyring.deployment, kept_ones, self._opened)
-            return replace(report, lost=len(checkpoints) - len(kept_ones))
+            return verify_rows(reader, self._keyring.public_key, lines, self._opened)
+
+    def reader_of_exports(self, after: int, *, names: bool = False, version: str = "-") -> tuple[Frontier, Reader]:
+        """What an export that begins after this entry needs. Raises: NotFound where the log is not that long."""
+        with self._rows.snapshot() as reader:
+            if after:
+                self._require_size(reader, after)
+            before = LogTree(reader, self._keyring.deployment).frontier(after)
+            return before, Reader(self._keyring, names, version, restores_in(reader))
 
     def entries_after(self, seq: int) -> Iterator[tuple[AuditRow, AuditEntry]]:
         """Each entry after this one, as it is kept and opened. Raises: TamperedData."""

@@ -8,13 +8,15 @@ make another log with the same root.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lookalike.errors import TamperedData
-from lookalike.ports import AuditRow
-from security.audit_tree import chained, entry_leaf, genesis
-from security.checkpoints import Checkpoint
+from lookalike.ports import AuditRow, RowReader
+from security.audit_tree import chained, entry_leaf, genesis, rows_after
+from security.checkpoints import CHECKPOINT_SETTING, Checkpoint, read_checkpoint
+from security.keys import DEPLOYMENT_SETTING, EPOCH_SETTING
 from security.merkle import Frontier
+from security.past import past_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +76,22 @@ def verify_chain(
     if last > tree.size:
         return broken(tree.size + 1, f"the end of the log was removed: a signed checkpoint covers {last} entries")
     return AuditReport(tree.size, None, None, agreed, covered, root=tree.root().hex())
+
+
+def verify_rows(
+    reader: RowReader, public_key: bytes, lines: Iterable[bytes], open_entry: Callable[[AuditRow], object] | None = None
+) -> AuditReport:
+    """Check the log that a reader sees against the checkpoint beside it, and others that were kept elsewhere.
+
+    Raises: TamperedData for a checkpoint that this key did not sign, or records that are of no deployment.
+    """
+    named, kept = reader.get_setting(DEPLOYMENT_SETTING), reader.get_setting(CHECKPOINT_SETTING)
+    if named is None:
+        raise TamperedData("these records are of no deployment")
+    deployment, epoch = named.decode("ascii"), (reader.get_setting(EPOCH_SETTING) or b"").decode("ascii")
+    every = [*([kept] if kept is not None else []), *lines]
+    checkpoints = [read_checkpoint(line, deployment, public_key) for line in every]
+    past = past_by(reader, epoch, deployment, public_key)
+    held = [checkpoint for checkpoint in checkpoints if past.holds(checkpoint.epoch, checkpoint.seq)]
+    report = verify_chain(rows_after(reader, 0), deployment, held, open_entry)
+    return replace(report, lost=len(checkpoints) - len(held))

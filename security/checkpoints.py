@@ -24,6 +24,9 @@ from security.keys import KeyRing
 from security.ledger import Head, head_of
 from security.sealed_codec import canonical
 
+CHECKPOINT_SETTING = "audit.checkpoint"
+"""The last one, kept beside the log."""
+
 _CHECKPOINT = b"lookalike audit checkpoint\n"
 """Goes before what is signed, so that a receipt's signature never passes for a checkpoint's."""
 

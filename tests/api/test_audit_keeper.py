@@ -11,9 +11,10 @@ import pytest
 from api.audit_keeper import AuditKeeper, Sender
 from lookalike.domain import AuditEntry
 from lookalike.errors import TamperedData
-from security.audit import CHECKPOINT_SETTING, SealedAuditLog
+from security.audit import SealedAuditLog
 from security.audit_tree import TREE_SETTING
 from security.checkpoint_outbox import LEASE_S, Outbox
+from security.checkpoints import CHECKPOINT_SETTING
 from security.keys import open_key_ring
 from tests.security.conftest import Clock
 from tests.security.memory_rows import MemoryRows

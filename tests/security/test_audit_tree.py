@@ -9,8 +9,9 @@ import pytest
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import NotFound, TamperedData
-from security.audit import CHECKPOINT_SETTING, SealedAuditLog
+from security.audit import SealedAuditLog
 from security.audit_tree import NODES, TREE_SETTING, LogTree, chained, genesis
+from security.checkpoints import CHECKPOINT_SETTING
 from security.merkle import leaf_hash, root_by_inclusion, roots_by_consistency
 from tests.security.conftest import Clock
 
