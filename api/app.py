@@ -76,6 +76,7 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
     metrics = Metrics(
         lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting, Standing(settings)
     )
+    metrics.watch_audit(services.audit_keeper, lambda: services.refusals.total)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -117,8 +118,8 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         streamed=imports.STREAMED,
         max_streamed_bytes=imports.most_bytes(settings),
     )
-    app.add_middleware(Credentials, authenticate=authenticate, principal=principal)
-    app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool)
+    app.add_middleware(Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals)
+    app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
     app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(RekognitionAnswers)

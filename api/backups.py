@@ -34,10 +34,11 @@ from lookalike.errors import (
 )
 from lookalike.ports import RowReader, Rows, RowWriter
 from lookalike.settings import Settings
-from security.audit import Checkpoint, SealedAuditLog, read_checkpoint
+from security.audit import SealedAuditLog
 from security.backup_check import BackupCheck, Found
 from security.backup_file import Checked, Statement, Told, check_backup, open_backup, write_backup
 from security.backup_records import KINDS, FileRecord, Record, RootKey, Start, decoded, encoded, rows_of
+from security.checkpoints import Checkpoint, read_checkpoint
 from security.erasure import scrub
 from security.keys import EPOCH_SETTING, RESTORING_SETTING, KeyRing, open_key_ring
 from security.ledger import enter, head_of, line_at, read_line

@@ -1,6 +1,6 @@
 """Who asks, found out before a body is read: an API key in a header becomes the request's caller, or 401.
 
-No credential is read from a URL.
+No credential is read from a URL. One that is refused is counted for its peer, who is told to wait after many.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import problem_of
-from api.limits import OPEN_PATHS
+from api.limits import NEVER_SHED, OPEN_PATHS
+from api.refusals import Refusals
 from lookalike.answers import Caller
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError, Unauthenticated
@@ -23,10 +24,13 @@ Authenticate = Callable[[str], Awaitable[Principal]]
 class Credentials:
     """ASGI middleware that sets `scope["state"]["caller"]`; it is absent only on open paths without a credential."""
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate, principal: Principal | None) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticate: Authenticate, principal: Principal | None, refusals: Refusals
+    ) -> None:
         self._app = app
         self._authenticate = authenticate
         self._principal = principal
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,12 +52,17 @@ class Credentials:
     async def _who(self, scope: Scope) -> Principal | None:
         if self._principal is not None:
             return self._principal
-        secret = presented(scope["headers"])
-        if secret is not None:
-            return await self._authenticate(secret)
-        if scope["path"] in OPEN_PATHS:
-            return None
-        raise Unauthenticated("send an API key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'")
+        try:
+            secret = presented(scope["headers"])
+            principal = await self._authenticate(secret) if secret is not None else None
+        except Unauthenticated:
+            self._refusals.note(str((scope.get("client") or ("", 0))[0]))
+            raise
+        if principal is None and scope["path"] not in OPEN_PATHS:
+            raise Unauthenticated("send an API key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'")
+        if principal is not None and scope["path"] not in NEVER_SHED:
+            self._refusals.admit(principal.id)
+        return principal
 
 
 def presented(headers: list[tuple[bytes, bytes]]) -> str | None:

@@ -160,7 +160,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": _MEANINGS[status], "content": content}
-        for status in sorted({*statuses, 401, 403, 422, 503})
+        for status in sorted({*statuses, 401, 403, 422, 429, 503})
     }
 
 
@@ -173,6 +173,7 @@ _MEANINGS = {
     413: "A limit on size or number is exceeded",
     415: "Not a picture or body that can be read",
     422: "A value that is not allowed",
+    429: "Too many requests; ask again after Retry-After",
     503: "Busy; ask again after Retry-After",
     507: "The disk is full",
 }

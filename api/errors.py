@@ -75,6 +75,16 @@ class JobNotCancellable(Conflict):
     code = "job_not_cancellable"
 
 
+class TooManyRequests(LookalikeError):
+    """More than one peer or one principal may send; retry_after_s: when to ask again."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """How an error's code is told over HTTP."""
@@ -131,6 +141,7 @@ FAULTS: Mapping[str, Fault] = {
     "model_in_use": Fault(409, "The model is in use"),
     "no_earlier_model": Fault(409, "There is nothing to roll back to"),
     "job_not_cancellable": Fault(409, "The job can no longer be cancelled"),
+    "rate_limited": Fault(429, "Too many requests", retry_after_s=1),
     "overloaded": Fault(503, "The service is busy", retry_after_s=1),
     "index_unavailable": Fault(503, "The index cannot be searched", retry_after_s=5),
     "storage_unavailable": Fault(503, "The store cannot be reached", retry_after_s=5),
@@ -176,7 +187,7 @@ def problem(
     }
     sent = dict(headers or {})
     if fault.retry_after_s is not None:
-        sent["retry-after"] = str(fault.retry_after_s)
+        sent.setdefault("retry-after", str(fault.retry_after_s))
     if fault.status == 401:
         sent["www-authenticate"] = 'Bearer realm="lookalike"'
     return Response(json.dumps(body), status_code=fault.status, media_type=PROBLEM, headers=sent)
@@ -190,7 +201,8 @@ def problem_of(error: LookalikeError, request_id: str) -> Response:
     extra: dict[str, object] = {}
     if isinstance(error, AllRejected):
         extra["rejected"] = [{"filename": name, "reasons": list(reasons)} for name, reasons in error.rejected]
-    return problem(code, detail, request_id, extra=extra)
+    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, TooManyRequests) else None
+    return problem(code, detail, request_id, extra=extra, headers=headers)
 
 
 def request_id_of(request: Request) -> str:

@@ -7,14 +7,25 @@ are prometheus_client's own figures of the process.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from api.standing import Standing
+from lookalike.errors import LookalikeError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.0, 30.0)
+
+
+class AuditState(Protocol):
+    """What is asked of whoever looks after the audit log."""
+
+    @property
+    def trouble(self) -> str | None: ...
+    def waiting(self) -> int: ...
+    def failing(self) -> int: ...
 
 
 class Metrics:
@@ -52,6 +63,17 @@ class Metrics:
         self._registry.register(standing)
         ProcessCollector(registry=self._registry)
 
+    def watch_audit(self, audit: AuditState, refused: Callable[[], int]) -> None:
+        """Tell of the audit log too. refused: credentials that were refused since the start."""
+
+        def gauge(name: str, meaning: str, value: Callable[[], float]) -> None:
+            Gauge(f"lookalike_{name}", meaning, registry=self._registry).set_function(value)
+
+        gauge("audit_broken", "1 where the audit log is not what was signed before", lambda: audit.trouble is not None)
+        gauge("audit_checkpoints_waiting", "Checkpoints that a receiver has not got", lambda: _asked(audit.waiting))
+        gauge("audit_receivers_failing", "Receivers that did not take the last checkpoint", audit.failing)
+        gauge("credentials_refused", "Credentials that were refused since the start", refused)
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""
         self._requests.labels(method, route, str(status)).inc()
@@ -61,6 +83,14 @@ class Metrics:
         """The text that Prometheus reads."""
         self._standing.ready = ready
         return generate_latest(self._registry)
+
+
+def _asked(count: Callable[[], int]) -> float:
+    """The count, or NaN where the store that knows it cannot be asked."""
+    try:
+        return count()
+    except LookalikeError:
+        return float("nan")
 
 
 def known_method(method: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.audit_keeper import AuditKeeper
+from api.audit_receivers import FileReceiver, Receiver, means_of, receiver_of
 from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
@@ -19,6 +22,7 @@ from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.models import InstalledModels
 from api.record_store import open_rows
+from api.refusals import Refusals
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.answers import Caller
@@ -37,6 +41,7 @@ from lookalike.roster import Rosters
 from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
+from security.checkpoint_outbox import Outbox
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
@@ -69,6 +74,8 @@ class Services:
     api_keys: ApiKeys
     answers: Records
     audit: SealedAuditLog
+    audit_keeper: AuditKeeper
+    refusals: Refusals
     jobs: JobRunner
     imports: Imports
     transfers: Transfers
@@ -105,6 +112,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         audit = SealedAuditLog(rows, keyring)
         ledger = Ledger(rows, keyring, audit, settings.ledger)
         ledger.require_current()
+        refusals = Refusals(audit.append, settings.max_refused_per_minute, settings.max_requests_per_minute)
+        keeper = AuditKeeper(audit, Outbox(rows, time.time), open_receivers(settings))
         records = SealedFaceRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
         backends = open_backends(settings, keyring.deployment)
@@ -153,6 +162,10 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(jobs.close)
         first_key = None
         if live:
+            stack.callback(keeper.stop)
+            keeper.start()
+            stack.callback(refusals.stop)
+            refusals.start()
             first_key = api_keys.bootstrap(settings.bootstrap_key_file)
             calibrator = Calibrator(gallery, jobs, settings.calibrate_from)
             tending = Tending(
@@ -178,6 +191,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             api_keys=api_keys,
             answers=records,
             audit=audit,
+            audit_keeper=keeper,
+            refusals=refusals,
             jobs=jobs,
             imports=imports,
             transfers=transfers,
@@ -203,6 +218,17 @@ def open_bundles(
     kept = SealedModels(settings.data.absolute() / "bundles", rows, keyring, audit)
     makers = trusted_makers(settings.model_signers, own_maker(keyring))
     return BundleStore(settings, kept, audit, records, makers)
+
+
+def open_receivers(settings: Settings) -> list[tuple[str, Receiver]]:
+    """Where checkpoints go, by URL; nothing is connected to yet. Raises: BadSettings, KeyUnavailable."""
+    means = means_of(settings.audit_push_ca, settings.audit_push_key_file)
+    found = [(url, receiver_of(url, means)) for url in dict.fromkeys(settings.audit_push)]
+    for _, receiver in found:
+        within = settings.data.resolve()
+        if isinstance(receiver, FileReceiver) and receiver.path.resolve().is_relative_to(within):
+            raise BadSettings(f"LOOKALIKE_AUDIT_PUSH: {receiver.path} lies inside the data folder, and is lost with it")
+    return found
 
 
 def prepare_folder(folder: Path) -> Path:

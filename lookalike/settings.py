@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     passphrase_file: Path | None = None
     ledger: Path | None = None
     backup_key: Path | None = None
+    audit_push: tuple[str, ...] = Field((), description="where signed checkpoints of the audit log go")
+    audit_push_ca: Path | None = None
+    audit_push_key_file: Path | None = None
     profile: Profile = Profile.SINGLE
     volume_encrypted: Literal["attested"] | None = None
     elasticsearch_ca: Path | None = None
@@ -104,6 +107,12 @@ class Settings(BaseSettings):
     max_import_bytes: int = Field(10_000_000_000, ge=1_000, description="the largest file of pictures that is imported")
     max_import_pictures: int = Field(250_000, ge=1, description="pictures that one such file may hold")
     max_queue: int = Field(64, ge=1, le=100_000, description="requests that may wait for a worker; more are shed")
+    max_refused_per_minute: int = Field(
+        60, ge=1, le=1_000_000, description="wrong credentials from one address before it is told to wait"
+    )
+    max_requests_per_minute: int = Field(
+        0, ge=0, le=1_000_000, description="requests of one credential, by each replica; 0 sets no bound"
+    )
     header_timeout_s: float = Field(10.0, gt=0)
     body_idle_timeout_s: float = Field(10.0, gt=0)
     body_min_bytes_per_s: int = Field(8_000, ge=1)

@@ -5,71 +5,53 @@
     chain n = SHA-256(0x02 | chain n-1 | seq 8, big-endian | time 8, IEEE 754 big-endian | leaf)
 
 The chain alone shows a change within; a removed tail, or a log rewritten from some entry on, is shown by a signed
-checkpoint (Ed25519) of a place further on. One is kept beside the log each 1,000 entries, and `checkpoint` appends one
-to a file of the operator's, outside the reach of whoever rewrites the log.
+checkpoint of a place further on: of the chain, and of the root of a Merkle tree over the entries (audit_tree.py). One
+is signed with each thousandth entry, in its transaction, by whichever process appends it; a running service signs what
+lies between (`CHECKPOINT_EVERY_S`). They go where an attacker does not reach: checkpoint_outbox.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from lookalike.domain import AuditEntry
-from lookalike.errors import StorageUnavailable, TamperedData
+from lookalike.errors import NotFound, TamperedData
 from lookalike.ports import AuditRow, RowReader, Rows, RowWriter
+from security.audit_check import AuditReport, verify_rows
+from security.audit_export import Reader
+from security.audit_tree import KEPT_FROM_LEVEL, LogTree, chained, genesis, keep_tree, rows_after
+from security.checkpoint_outbox import put_waiting
+from security.checkpoints import (
+    CHECKPOINT_SETTING,
+    Checkpoint,
+    append_line,
+    read_checkpoint,
+    sign_checkpoint,
+)
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
-from security.ledger import Head, head_of
-from security.past import read_past
-from security.sealed_codec import canonical, decode_entry, encode_entry
+from security.merkle import Frontier
+from security.past import read_past, restores_in
+from security.sealed_codec import decode_entry, encode_entry
 
-CHECKPOINT_SETTING = "audit.checkpoint"
 CHECKPOINT_EVERY = 1000
-_PAGE = 1000
-_PLACE = struct.Struct(">Qd")
+CHECKPOINT_EVERY_S = 60.0
+MOST_AT_ONCE = 5 * CHECKPOINT_EVERY
+"""A writer signs within its transaction only if no more entries than these wait to be covered."""
 
 
 @dataclass(frozen=True, slots=True)
-class AuditReport:
-    """What a verification found. entries: how many were read; broken_at, reason: the first break, None if sound.
+class _Signed:
+    """A checkpoint to be kept with the tree that it signs. nodes: perfect subtrees that became whole."""
 
-    checkpoints: how many signed ones the log agreed with; covered: the last entry that one of them covers; lost: how
-    many are of entries that a restore from a backup left behind.
-    """
-
-    entries: int
-    broken_at: int | None
-    reason: str | None
-    checkpoints: int = 0
-    covered: int = 0
-    lost: int = 0
-
-    @property
-    def sound(self) -> bool:
-        return self.broken_at is None
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """That the log of a deployment had this chain value at this entry. line: the signed JSON that says so.
-
-    epoch: since which restore the log is counted, empty for the first; ledger: where the erasure ledger ended then.
-    """
-
-    seq: int
-    chain: bytes
-    line: bytes
-    epoch: str = ""
-    ledger: Head | None = None
+    checkpoint: Checkpoint
+    tree: Frontier
+    nodes: dict[tuple[int, int], bytes]
 
 
 class SealedAuditLog:
@@ -96,7 +78,7 @@ class SealedAuditLog:
             row = AuditRow(seq, at, chained(before, seq, at, payload), payload)
             rows.append_audit(row)
             if seq % CHECKPOINT_EVERY == 0:
-                rows.put_setting(CHECKPOINT_SETTING, self._signed(rows, row))
+                self._sign_within(rows, row)
             return seq
 
         return append
@@ -105,157 +87,153 @@ class SealedAuditLog:
         """Entries in order. Raises: TamperedData."""
         return [self._opened(row) for row in self._rows.read().audit_page(after_seq, limit)]
 
+    # ----------------------------------------------------------------------------------------- checkpoints
+
+    def newest(self) -> Checkpoint | None:
+        """The checkpoint beside the log, None before the first. Raises: TamperedData."""
+        return self._newest(self._rows.read())
+
+    def uncovered(self) -> int:
+        """How many entries no checkpoint covers yet. Raises: TamperedData where more were signed than there are."""
+        reader = self._rows.read()
+        tail, newest = reader.audit_tail(), self._newest(reader)
+        found = (tail.seq if tail is not None else 0) - (newest.seq if newest is not None else 0)
+        if found < 0:
+            raise TamperedData(f"the end of the audit log was removed: {-found} more entries were signed")
+        return found
+
     def checkpoint(self, file: Path | None = None) -> Checkpoint | None:
         """Sign the log's end, keep that beside it and append it to `file`; None while the log is empty.
 
-        Raises: StorageUnavailable if the file cannot be written.
+        Raises: TamperedData for a log that is not the one signed before, StorageUnavailable if the file cannot be
+        written.
         """
 
-        def keep(rows: RowWriter) -> Checkpoint | None:
-            tail = rows.audit_tail()
-            if tail is None:
-                return None
-            line = self._signed(rows, tail)
-            rows.put_setting(CHECKPOINT_SETTING, line)
-            return read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
-
-        made = self._rows.write(keep)
+        made = None
+        while made is None:
+            with self._rows.snapshot() as reader:
+                tail, line = reader.audit_tail(), reader.get_setting(CHECKPOINT_SETTING)
+                if tail is None:
+                    return None
+                signed = self._sign(reader, tail)
+            made = self._rows.write(partial(self._keep, signed=signed, before=line))
         if made is not None and file is not None:
-            _append_line(file, made.line)
+            append_line(file, made.line)
         return made
 
     def sign_end(self, file: Path) -> None:
         """Append a checkpoint of the log's end to `file` alone, which costs no transaction.
 
-        Raises: StorageUnavailable if the file cannot be written.
+        Raises: TamperedData, StorageUnavailable if the file cannot be written.
+        """
+        with self._rows.snapshot() as reader:
+            tail = reader.audit_tail()
+            if tail is not None:
+                tree = LogTree(reader, self._keyring.deployment).grown(self._newest(reader))
+                append_line(file, sign_checkpoint(self._keyring, reader, tail, tree.root()))
+
+    def _newest(self, reader: RowReader) -> Checkpoint | None:
+        line = reader.get_setting(CHECKPOINT_SETTING)
+        if line is None:
+            return None
+        return read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
+
+    def _sign_within(self, rows: RowWriter, row: AuditRow) -> None:
+        """Sign in a writer's transaction. Where there is more to it than that, the service does it and tells."""
+        with suppress(TamperedData):
+            newest = self._newest(rows)
+            if row.seq - (newest.seq if newest is not None else 0) <= MOST_AT_ONCE:
+                self._keep(rows, self._sign(rows, row), newest.line if newest is not None else None)
+
+    def _sign(self, reader: RowReader, tail: AuditRow) -> _Signed:
+        """Sign the log up to its end. Raises: TamperedData."""
+        nodes: dict[tuple[int, int], bytes] = {}
+
+        def done(level: int, index: int, root: bytes) -> None:
+            if level >= KEPT_FROM_LEVEL:
+                nodes[level, index] = root
+
+        tree = LogTree(reader, self._keyring.deployment).grown(self._newest(reader), done)
+        line = sign_checkpoint(self._keyring, reader, tail, tree.root())
+        return _Signed(read_checkpoint(line, self._keyring.deployment, self._keyring.public_key), tree, nodes)
+
+    @staticmethod
+    def _keep(rows: RowWriter, signed: _Signed, before: bytes | None) -> Checkpoint | None:
+        """Keep it, unless another was signed since the one that it was made after."""
+        if rows.get_setting(CHECKPOINT_SETTING) != before:
+            return None
+        keep_tree(rows, signed.tree, signed.nodes)
+        rows.put_setting(CHECKPOINT_SETTING, signed.checkpoint.line)
+        put_waiting(rows, signed.checkpoint.seq, signed.checkpoint.line)
+        return signed.checkpoint
+
+    # ------------------------------------------------------------------------------------------ proofs, checking
+
+    def proof_of_entry(self, seq: int, size: int) -> tuple[AuditRow, list[bytes]]:
+        """The entry as it is kept, and the path from its leaf to the root of the first `size`.
+
+        Raises: NotFound for an entry that is not among them.
         """
         reader = self._rows.read()
-        tail = reader.audit_tail()
-        if tail is not None:
-            _append_line(file, self._signed(reader, tail))
+        self._require_size(reader, size)
+        found = reader.audit_page(seq - 1, 1) if 1 <= seq <= size else []
+        if not found:
+            raise NotFound(f"there is no entry {seq} among the first {size}")
+        return found[0], LogTree(reader, self._keyring.deployment).inclusion(seq, size)
 
-    def verify(self, file: Path | None = None) -> AuditReport:
-        """Check the whole log: order, chain, every seal, and the checkpoints beside it and in `file`.
+    def proof_of_growth(self, earlier: int, size: int) -> list[bytes]:
+        """That the first `earlier` entries are the beginning of the first `size`. Raises: NotFound."""
+        reader = self._rows.read()
+        self._require_size(reader, size)
+        if not 1 <= earlier <= size:
+            raise NotFound(f"the log never had {earlier} entries before it had {size}")
+        return LogTree(reader, self._keyring.deployment).consistency(earlier, size)
+
+    def _require_size(self, reader: RowReader, size: int) -> None:
+        tail = reader.audit_tail()
+        if tail is None or not 1 <= size <= tail.seq:
+            raise NotFound(f"the log has {tail.seq if tail is not None else 0} entries, not {size}")
+
+    def require_growth(self, line: bytes) -> None:
+        """Whether the log begins with what this checkpoint, kept elsewhere, covers.
+
+        Raises: TamperedData where it does not, or where the checkpoint is not this deployment's.
+        """
+        with self._rows.snapshot() as reader:
+            checkpoint = read_checkpoint(line, self._keyring.deployment, self._keyring.public_key)
+            if not read_past(reader, self._keyring).holds(checkpoint.epoch, checkpoint.seq):
+                return  # a restore left it behind
+            tail = reader.audit_tail()
+            if tail is None or tail.seq < checkpoint.seq:
+                raise TamperedData(
+                    f"{checkpoint.seq} entries were signed, of which only {tail.seq if tail else 0} are here"
+                )
+            (row,) = reader.audit_page(checkpoint.seq - 1, 1)
+            root = LogTree(reader, self._keyring.deployment).root(checkpoint.seq)
+            if row.chain != checkpoint.chain or checkpoint.root not in (None, root):
+                raise TamperedData(f"entry {checkpoint.seq} is not the one that was signed: the log was rewritten")
+
+    def verify(self, lines: Iterable[bytes] = ()) -> AuditReport:
+        """Check the whole log: order, chain, every seal, the tree, and the checkpoints beside it and in `lines`.
 
         Raises: TamperedData for a checkpoint that this deployment did not sign.
         """
-        kept = self._rows.read().get_setting(CHECKPOINT_SETTING)
-        lines = ([kept] if kept is not None else []) + (_lines_of(file) if file is not None else [])
-        checkpoints = [read_checkpoint(line, self._keyring.deployment, self._keyring.public_key) for line in lines]
-        past = read_past(self._rows.read(), self._keyring)
-        kept_ones = [checkpoint for checkpoint in checkpoints if past.holds(checkpoint.epoch, checkpoint.seq)]
-        report = verify_chain(self._all_rows(), self._keyring.deployment, kept_ones, self._opened)
-        return replace(report, lost=len(checkpoints) - len(kept_ones))
+        with self._rows.snapshot() as reader:
+            return verify_rows(reader, self._keyring.public_key, lines, self._opened)
 
-    def _all_rows(self) -> Iterator[AuditRow]:
-        after = 0
-        while page := self._rows.read().audit_page(after, _PAGE):
-            yield from page
-            after = page[-1].seq
+    def reader_of_exports(self, after: int, *, names: bool = False, version: str = "-") -> tuple[Frontier, Reader]:
+        """What an export that begins after this entry needs. Raises: NotFound where the log is not that long."""
+        with self._rows.snapshot() as reader:
+            if after:
+                self._require_size(reader, after)
+            before = LogTree(reader, self._keyring.deployment).frontier(after)
+            return before, Reader(self._keyring, names, version, restores_in(reader))
+
+    def entries_after(self, seq: int) -> Iterator[tuple[AuditRow, AuditEntry]]:
+        """Each entry after this one, as it is kept and opened. Raises: TamperedData."""
+        for row in rows_after(self._rows.read(), seq):
+            yield row, self._opened(row)
 
     def _opened(self, row: AuditRow) -> AuditEntry:
         context = self._keyring.context("audit", version=row.seq)
         return decode_entry(row.seq, row.at, open_sealed(self._keyring.audit_key, row.payload, context))
-
-    def _signed(self, rows: RowReader, row: AuditRow) -> bytes:
-        head = head_of(rows, self._keyring.deployment)
-        body: dict[str, object] = {
-            "deployment": self._keyring.deployment,
-            "seq": row.seq,
-            "chain": row.chain.hex(),
-            "at": row.at,
-            "public_key": self._keyring.public_key.hex(),
-            "epoch": self._keyring.epoch,
-            "ledger": {"number": head.number, "head": head.hash.hex()},
-        }
-        return canonical({**body, "signature": self._keyring.sign(_CHECKPOINT + canonical(body)).hex()})
-
-
-_CHECKPOINT = b"lookalike audit checkpoint\n"
-"""Goes before what is signed, so that a receipt's signature never passes for a checkpoint's."""
-
-
-def genesis(deployment: str) -> bytes:
-    """The chain value before the first entry."""
-    return hashlib.sha256(b"\x03" + deployment.encode("ascii")).digest()
-
-
-def chained(before: bytes, seq: int, at: float, payload: bytes) -> bytes:
-    """The chain value of an entry. before: of the entry before it."""
-    leaf = hashlib.sha256(b"\x00" + payload).digest()
-    return hashlib.sha256(b"\x02" + before + _PLACE.pack(seq, at) + leaf).digest()
-
-
-def read_checkpoint(line: bytes, deployment: str, public_key: bytes) -> Checkpoint:
-    """Raises: TamperedData unless it is a checkpoint of this deployment, signed with this key."""
-    try:
-        held = json.loads(line)
-        signature = bytes.fromhex(held.pop("signature"))
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _CHECKPOINT + canonical(held))
-        ledger = held.get("ledger")
-        head = Head(int(ledger["number"]), bytes.fromhex(ledger["head"])) if ledger is not None else None
-        checkpoint = Checkpoint(int(held["seq"]), bytes.fromhex(held["chain"]), line, str(held.get("epoch", "")), head)
-        named = held["deployment"]
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
-        raise TamperedData("an audit checkpoint is damaged or not signed by this deployment") from None
-    if named != deployment:
-        raise TamperedData("an audit checkpoint is of another deployment")
-    return checkpoint
-
-
-def verify_chain(
-    rows: Iterable[AuditRow],
-    deployment: str,
-    checkpoints: Iterable[Checkpoint] = (),
-    open_entry: Callable[[AuditRow], object] | None = None,
-) -> AuditReport:
-    """Check a log from its first entry. open_entry: also opens each, where the key is at hand.
-
-    Without it no key is needed: the deployment's id and its public key stand in the clear.
-    """
-    expected: dict[int, set[bytes]] = {}
-    for checkpoint in checkpoints:
-        expected.setdefault(checkpoint.seq, set()).add(checkpoint.chain)
-    before, count, agreed, covered = genesis(deployment), 0, 0, 0
-
-    def broken(seq: int, reason: str) -> AuditReport:
-        return AuditReport(count, seq, reason, agreed, covered)
-
-    for row in rows:
-        if row.seq != count + 1:
-            return broken(count + 1, "an entry is missing or out of order")
-        if row.chain != chained(before, row.seq, row.at, row.payload):
-            return broken(row.seq, "an entry was changed, or one before it was")
-        if any(chain != row.chain for chain in expected.get(row.seq, ())):
-            return broken(row.seq, "the log differs from a signed checkpoint: it was rewritten")
-        if open_entry is not None:
-            try:
-                open_entry(row)
-            except TamperedData:
-                return broken(row.seq, "an entry does not open: it was not written by this deployment")
-        if row.seq in expected:
-            agreed, covered = agreed + 1, row.seq
-        before, count = row.chain, row.seq
-    last = max(expected, default=0)
-    if last > count:
-        return broken(count + 1, f"the end of the log was removed: a signed checkpoint covers {last} entries")
-    return AuditReport(count, None, None, agreed, covered)
-
-
-def _append_line(file: Path, line: bytes) -> None:
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, line + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StorageUnavailable(f"the checkpoint file cannot be written: {error.strerror}") from error
-
-
-def _lines_of(file: Path) -> list[bytes]:
-    try:
-        return [line for line in file.read_bytes().splitlines() if line.strip()]
-    except OSError as error:
-        raise StorageUnavailable(f"the checkpoint file cannot be read: {error.strerror}") from error

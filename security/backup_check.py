@@ -14,7 +14,7 @@ from typing import TypeVar
 from lookalike.domain import Collection, Keep
 from lookalike.errors import KeyUnavailable, TamperedData
 from lookalike.ports import AuditRow, CollectionRow, RowWriter, SampleRow
-from security.audit import chained, genesis
+from security.audit_tree import chained, genesis
 from security.backup_file import Statement
 from security.backup_records import (
     KINDS,

@@ -40,10 +40,19 @@ class Past:
         return last is None or seq <= last
 
 
+def restores_in(rows: RowReader) -> tuple[bytes, ...]:
+    """The lines of the restores that these records have seen."""
+    return tuple(rows.settings(_RESTORES).values())
+
+
 def read_past(rows: RowReader, keyring: KeyRing) -> Past:
     """Raises: TamperedData."""
-    kept = rows.settings(_RESTORES).values()
-    return past_of(keyring.epoch, [read_line(text, keyring.deployment, keyring.public_key)[0] for text in kept])
+    return past_by(rows, keyring.epoch, keyring.deployment, keyring.public_key)
+
+
+def past_by(rows: RowReader, epoch: str, deployment: str, public_key: bytes) -> Past:
+    """The past of records, by a public key alone. epoch: the present one. Raises: TamperedData."""
+    return past_of(epoch, [read_line(text, deployment, public_key)[0] for text in restores_in(rows)])
 
 
 def past_of(epoch: str, restores: Iterable[Line]) -> Past:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from lookalike.errors import Conflict, LedgerMismatch, RestoreUnfinished
 from lookalike.ports import Rows, RowWriter
-from security.audit import Checkpoint
 from security.backup_file import Statement
 from security.backup_records import (
     ApiKeyRecord,
@@ -26,6 +25,7 @@ from security.backup_records import (
     Start,
     SubjectRecord,
 )
+from security.checkpoints import Checkpoint
 from security.keys import RESTORING_SETTING
 from security.ledger import ERASED, Line, keep, read_ledger
 from security.past import RESTORE, keep_restore

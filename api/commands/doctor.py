@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 LITTLE_DISK_BYTES: Final = 1_000_000_000
 NO_DISK_BYTES: Final = 100_000_000
 RENEW_DAYS: Final = 30
+LATE_S: Final = 3600.0
+"""A receiver that lacks a checkpoint of an entry older than this is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,38 @@ def _ledger(settings: Settings) -> Answer:
     return ("note", f"{folder} is on the disk of the data folder") if together else ("ok", str(folder))
 
 
+def _audit_push(settings: Settings) -> Answer:
+    from api.audit_receivers import FileReceiver
+    from api.audit_standing import waiting_at
+    from api.record_store import open_rows
+    from api.wiring import open_receivers
+
+    receivers = open_receivers(settings)
+    if not receivers:
+        return "note", "none: whoever has this machine could rewrite the audit log unseen (LOOKALIKE_AUDIT_PUSH)"
+    unwritable = [r.path for _, r in receivers if isinstance(r, FileReceiver) and not _can_append(r.path)]
+    if unwritable:
+        return "wrong", f"{unwritable[0]} cannot be written to (LOOKALIKE_AUDIT_PUSH)"
+    if _data_folder(settings)[0] == "wrong" or not _is_of_this_format(settings):
+        return "ok", ", ".join(receiver.name for _, receiver in receivers)
+    with open_rows(settings) as rows:
+        found = waiting_at(settings, rows)
+    told = ", ".join(f"{receiver.name}: {receiver.waiting} checkpoints wait" for receiver in found)
+    late = any(receiver.since is not None and time.time() - receiver.since > LATE_S for receiver in found)
+    return ("wrong" if late else "ok"), told
+
+
+def _is_of_this_format(settings: Settings) -> bool:
+    """Whether there are records that opening them would not change."""
+    if settings.records != "sqlite:":
+        return True
+    return (settings.data / "records.db").exists() and _data_format(settings)[0] == "ok"
+
+
+def _can_append(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK)
+
+
 def _backup_key(settings: Settings) -> Answer:
     from security.recipient import read_recipient
 
@@ -326,6 +361,7 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _data_format,
     _root_key,
     _ledger,
+    _audit_push,
     _backup_key,
     _tls,
     _port,

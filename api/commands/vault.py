@@ -28,11 +28,11 @@ class Vault:
     audit: SealedAuditLog
     ledger: Ledger
 
-    def record(self, action: str, outcome: str = "ok") -> None:
+    def record(self, action: str, outcome: str = "ok", **details: str | int) -> None:
         """One audit entry in the name of `local:UID`."""
         from lookalike.domain import AuditEntry
 
-        self.audit.append(AuditEntry(action, f"local:{os.getuid()}", outcome, f"local-{os.getpid()}"))
+        self.audit.append(AuditEntry(action, f"local:{os.getuid()}", outcome, f"local-{os.getpid()}", details=details))
 
 
 @contextmanager

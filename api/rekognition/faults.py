@@ -41,6 +41,7 @@ TYPES: Mapping[str, str] = {
     "generation_changed": "ConflictException",
     "idempotency_mismatch": "IdempotentParameterMismatchException",
     "overloaded": "ThrottlingException",
+    "too_many_requests": "ThrottlingException",
     "request_timeout": "RequestTimeoutException",
 }
 """What is not named here is invalid where the caller can mend it, else the service's own fault."""

@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem_of
 from api.pool import Pool
+from api.refusals import Refusals
 from lookalike.answers import Caller
-from lookalike.errors import LookalikeError
-from security.sigv4 import ALGORITHM, read_claim
+from lookalike.domain import Principal
+from lookalike.errors import LookalikeError, Unauthenticated
+from security.sigv4 import ALGORITHM, Claim, read_claim
 from security.tokens import Signer
 
 SERVICE = "rekognition"
@@ -26,11 +28,17 @@ class SignedRequests:
     """
 
     def __init__(
-        self, app: ASGIApp, signer: Callable[[str], Signer], pool: Pool, clock: Callable[[], float] = time.time
+        self,
+        app: ASGIApp,
+        signer: Callable[[str], Signer],
+        pool: Pool,
+        refusals: Refusals,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._signer = signer
         self._pool = pool
+        self._refusals = refusals
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,6 +46,18 @@ class SignedRequests:
             await self._app(scope, receive, send)
             return
         request_id = scope["state"]["request_id"]
+        try:
+            claim, principal, body = await self._who(scope, receive)
+            self._refusals.admit(principal.id)
+        except LookalikeError as error:
+            await problem_of(error, request_id)(scope, receive, send)
+            return
+        scope["state"]["caller"] = Caller(principal, request_id)
+        scope["state"]["region"] = claim.region
+        await self._app(scope, _replayed(body, receive), send)
+
+    async def _who(self, scope: Scope, receive: Receive) -> tuple[Claim, Principal, bytes]:
+        """What was claimed, by whom, and the body. Raises: Unauthenticated, TooManyRequests."""
         try:
             claim = read_claim(
                 scope["method"],
@@ -50,13 +70,10 @@ class SignedRequests:
             signer = await self._pool.look_up(self._signer, claim.access_key_id)
             body = await _body(receive)
             digest = await self._pool.look_up(lambda: hashlib.sha256(body).hexdigest())
-            principal = signer.verify(claim, digest)
-        except LookalikeError as error:
-            await problem_of(error, request_id)(scope, receive, send)
-            return
-        scope["state"]["caller"] = Caller(principal, request_id)
-        scope["state"]["region"] = claim.region
-        await self._app(scope, _replayed(body, receive), send)
+            return claim, signer.verify(claim, digest), body
+        except Unauthenticated:
+            self._refusals.note(str((scope.get("client") or ("", 0))[0]))
+            raise
 
 
 def is_call(scope: Scope) -> bool:

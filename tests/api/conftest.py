@@ -75,7 +75,8 @@ ADMIN = principal_for("local:test", [Grant("admin")])
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
-    made = open_services(Settings(data=tmp_path_factory.mktemp("real") / "data"), live=True)
+    settings = Settings(data=tmp_path_factory.mktemp("real") / "data", max_refused_per_minute=100_000)
+    made = open_services(settings, live=True)
     transport = InProcessTransport(create_app(made))
     yield Real(made, transport)
     transport.close()

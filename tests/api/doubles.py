@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from api.jobs import JobRunner, Kind
+from api.refusals import Refusals
 from lookalike import domain
 from lookalike.answers import Caller, CollectionInfo
 from lookalike.domain import Box, Collection, Face, Grant, Page, Permission, Principal, Quality, Space
@@ -146,6 +147,18 @@ class DriftLook:
     drifting = 0
 
 
+class AuditKeeper:
+    """Has found nothing wrong, and everything is sent."""
+
+    trouble = None
+
+    def waiting(self) -> int:
+        return 0
+
+    def failing(self) -> int:
+        return 0
+
+
 @dataclass
 class Services:
     settings: Settings
@@ -154,6 +167,8 @@ class Services:
     answers: Answers = field(default_factory=Answers)
     jobs: JobRunner = field(default_factory=runner)
     drift_look: DriftLook = field(default_factory=DriftLook)
+    audit_keeper: AuditKeeper = field(default_factory=AuditKeeper)
+    refusals: Refusals = field(default_factory=lambda: Refusals(lambda entry: None))
     runtime: str = "double fp32"
     server_context: Any = None
 

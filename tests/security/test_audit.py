@@ -10,7 +10,9 @@ import pytest
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import StorageUnavailable, TamperedData
-from security.audit import CHECKPOINT_SETTING, SealedAuditLog, read_checkpoint, verify_chain
+from security.audit import SealedAuditLog
+from security.audit_check import verify_chain
+from security.checkpoints import CHECKPOINT_SETTING, lines_of, read_checkpoint
 from tests.security.conftest import Clock
 
 ENTRY = AuditEntry(
@@ -97,7 +99,7 @@ def test_a_change_within_is_found_where_it_is(log, memory, name, change, broken_
 
 
 def test_entries_forged_with_a_right_chain_do_not_open(log, memory, memory_keyring):
-    from security.audit import chained, genesis
+    from security.audit_tree import chained, genesis
     from security.envelope import seal
     from security.secret_key import SecretKey
 
@@ -121,7 +123,7 @@ def test_a_removed_tail_is_found_by_a_checkpoint(log, memory, tmp_path):
     assert "end of the log was removed" in report.reason
     del memory.tables.settings[CHECKPOINT_SETTING]
     assert log.verify().sound
-    assert log.verify(tmp_path / "checkpoints").broken_at == 4
+    assert log.verify(lines_of(tmp_path / "checkpoints")).broken_at == 4
 
 
 def test_a_rewritten_log_is_found_by_a_checkpoint_kept_elsewhere(log, memory, memory_keyring, clock, tmp_path):
@@ -131,7 +133,7 @@ def test_a_rewritten_log_is_found_by_a_checkpoint_kept_elsewhere(log, memory, me
     del memory.tables.settings[CHECKPOINT_SETTING]
     fill(log, 9)
     assert log.verify().sound
-    report = log.verify(tmp_path / "checkpoints")
+    report = log.verify(lines_of(tmp_path / "checkpoints"))
     assert (report.broken_at, "rewritten" in report.reason) == (5, True)
 
 
@@ -144,7 +146,7 @@ def test_checkpoints_add_up_in_the_file_and_cover_what_came_before_them(log, tmp
     log.checkpoint(file)
     fill(log, 1)
     assert [json.loads(line)["seq"] for line in file.read_text().splitlines()] == [3, 7]
-    report = log.verify(file)
+    report = log.verify(lines_of(file))
     assert (report.sound, report.checkpoints, report.covered, report.entries) == (True, 2, 7, 8)
 
 
@@ -175,4 +177,4 @@ def test_a_checkpoint_file_that_cannot_be_written_or_read_is_told(log, tmp_path)
     with pytest.raises(StorageUnavailable):
         log.checkpoint(tmp_path / "no" / "such" / "folder")
     with pytest.raises(StorageUnavailable):
-        log.verify(tmp_path / "missing")
+        lines_of(tmp_path / "missing")

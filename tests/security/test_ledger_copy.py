@@ -10,7 +10,8 @@ import pytest
 
 from lookalike.domain import Ledgered
 from lookalike.errors import BadSettings, LedgerMismatch, TamperedData
-from security.audit import SealedAuditLog, read_checkpoint
+from security.audit import SealedAuditLog
+from security.checkpoints import read_checkpoint
 from security.ledger import read_ledger
 from security.ledger_copy import CHECKPOINTS, ERASURES, Ledger, lines_in
 from security.sealed_records import SealedRecords

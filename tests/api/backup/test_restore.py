@@ -20,6 +20,7 @@ from lookalike.errors import (
     UntrustedSender,
     WrongRecipient,
 )
+from security.checkpoints import lines_of
 from security.recipient import RecipientKey
 from security.sealed_snapshots import SealedSnapshots
 from tests.api.backup.conftest import IMAGE, Deployment
@@ -303,14 +304,14 @@ def test_checkpoints_of_what_a_restore_left_behind_are_told_from_a_log_that_was_
     again, _ = deployment.restore(made, tmp_path / "again")
     again.erase("bob")
     with again.opened() as (vault, _):
-        report = vault.audit.verify(checkpoints)
+        report = vault.audit.verify(lines_of(checkpoints))
         assert (report.sound, report.lost) == (True, 1)
         assert report.checkpoints >= 3
 
     second, _ = again.restore(made, tmp_path / "second")
     second.erase("cleo")
     with second.opened() as (vault, _):
-        report = vault.audit.verify(checkpoints)
+        report = vault.audit.verify(lines_of(checkpoints))
         assert (report.sound, report.lost) == (True, 3), "the first restore's own time was left behind as well"
 
     rows = SqliteRows(tmp_path / "second" / "records.db")
@@ -319,7 +320,7 @@ def test_checkpoints_of_what_a_restore_left_behind_are_told_from_a_log_that_was_
     finally:
         rows.close()
     with pytest.raises(TamperedData), second.opened() as (vault, _):
-        vault.audit.verify(checkpoints)
+        vault.audit.verify(lines_of(checkpoints))
 
 
 def test_two_restored_copies_are_told_apart(deployment, made, tmp_path):
