@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas, schemas_drift, schemas_models, schemas_service, schemas_unknowns
+from api import schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns
 from api.credentials import Credentials
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
@@ -34,6 +34,7 @@ from api.routes import (
     models,
     pictures,
     reindex,
+    retention,
     service,
     subjects,
     unknowns,
@@ -47,7 +48,21 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, unknowns, imports, reindex, models, drift, jobs, keys, audit, service)
+_ROUTERS = (
+    collections,
+    subjects,
+    retention,
+    pictures,
+    unknowns,
+    imports,
+    reindex,
+    models,
+    drift,
+    jobs,
+    keys,
+    audit,
+    service,
+)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:
@@ -130,7 +145,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for module in (schemas, schemas_drift, schemas_models, schemas_service, schemas_unknowns)
+        for module in (schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns)
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]

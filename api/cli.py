@@ -29,6 +29,7 @@ from api.commands import (
     models,
     recipients,
     reindex,
+    retention,
     runs,
     search,
     service,
@@ -67,6 +68,7 @@ def build() -> typer.Typer:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
     app.add_typer(unknowns.app, name="unknowns")
+    app.add_typer(retention.app, name="retention")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")

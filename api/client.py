@@ -23,6 +23,7 @@ import httpx
 
 from api.client_imports import ImportCalls
 from api.client_models import ModelCalls
+from api.client_privacy import PrivacyCalls
 from api.client_sending import ClientError, Sender
 from api.client_shapes import (
     ApiKeyJson,
@@ -51,7 +52,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls, ImportCalls, UnknownCalls):
+class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.

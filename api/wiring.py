@@ -30,6 +30,7 @@ from lookalike.gallery import Gallery
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
+from lookalike.retention import Retention
 from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
@@ -45,6 +46,7 @@ from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
+from security.sealed_retention import SealedRetention
 from security.sealed_snapshots import SealedSnapshots
 from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
@@ -66,6 +68,7 @@ class Services:
     jobs: JobRunner
     imports: Imports
     transfers: Transfers
+    retention: Retention
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -142,7 +145,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
-        kinds = job_kinds(gallery, reindexer, imports)
+        retention = Retention(records, audit, gallery, SealedRetention(rows, keyring))
+        kinds = job_kinds(gallery, reindexer, imports, retention)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
@@ -157,6 +161,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 gallery.unknowns,
                 ledger.catch_up,
                 lambda: _sweep(imports, jobs, rosters),
+                retention=retention,
             )
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()
@@ -173,6 +178,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             jobs=jobs,
             imports=imports,
             transfers=transfers,
+            retention=retention,
             sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,

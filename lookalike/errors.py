@@ -9,6 +9,7 @@ LookalikeError
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
 │  ├ BadArchive           bad_archive             many pictures in one file, and the file is not sound
 │  ├ ModelNotAvailable    model_not_available
+│  ├ ConsentRequired      consent_required        the collection enrols nobody without a valid consent
 │  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
 ├ PermissionDenied        permission_denied
@@ -30,7 +31,9 @@ LookalikeError
 │  ├ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
 │  ├ LicenceNotAccepted   licence_not_accepted    a model that is not for commercial use, and nobody said yes to that
 │  ├ ModelInUse           model_in_use            a collection or new collections still need the model
-│  └ NoEarlierModel       no_earlier_model        nothing was active before this model
+│  ├ NoEarlierModel       no_earlier_model        nothing was active before this model
+│  ├ LegalHold            legal_hold              what is to be erased or overwritten must be kept for now
+│  └ NeedsConfirmation    needs_confirmation      more would be erased at once, or sooner, than is done unasked
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
@@ -97,6 +100,10 @@ class BadArchive(InvalidInput):
 
 class ModelNotAvailable(InvalidInput):
     code = "model_not_available"
+
+
+class ConsentRequired(InvalidInput):
+    code = "consent_required"
 
 
 class WrongKind(InvalidInput):
@@ -185,6 +192,14 @@ class ModelInUse(Conflict):
 
 class NoEarlierModel(Conflict):
     code = "no_earlier_model"
+
+
+class LegalHold(Conflict):
+    code = "legal_hold"
+
+
+class NeedsConfirmation(Conflict):
+    code = "needs_confirmation"
 
 
 class Overloaded(LookalikeError):

@@ -32,7 +32,7 @@ def retention(value: object) -> int | None:
     """Days, or None for no limit. Raises: InvalidInput."""
     if value is None:
         return None
-    if not isinstance(value, int) or not 1 <= value <= 36_500:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 36_500:
         raise InvalidInput("retention_days: 1 to 36500 days are allowed, or null for no limit")
     return value
 

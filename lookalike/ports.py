@@ -590,7 +590,20 @@ class Records(Protocol):
 
     # subjects
     def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
-        """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored."""
+        """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored.
+
+        A consent that was withdrawn stays so unless another is given.
+        """
+        ...
+
+    def change_subject(
+        self, collection: Collection, subject_id: str, change: Callable[[Subject], Subject], entry: AuditEntry
+    ) -> Subject:
+        """Replace a subject by what `change` makes of its newest state. Raises: SubjectNotFound."""
+        ...
+
+    def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
+        """When the newest sample of each of these subjects was enrolled; those without samples are left out."""
         ...
 
     def subject(self, collection: Collection, subject_id: str) -> Subject:
@@ -607,8 +620,18 @@ class Records(Protocol):
         """Raises: InvalidInput for a cursor that this service did not give."""
         ...
 
-    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
-        """Destroys the subject's key with its records. Raises: SubjectNotFound."""
+    def erase_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        entry: AuditEntry,
+        only_if: Callable[[Subject, float], bool] | None = None,
+    ) -> Receipt:
+        """Destroys the subject's key with its records.
+
+        only_if: asked within the transaction, with the subject and when its newest sample was enrolled (0 for none).
+        Raises: SubjectNotFound; Conflict where `only_if` says no.
+        """
         ...
 
     # samples

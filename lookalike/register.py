@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -189,11 +189,24 @@ class Register:
                 raise InvalidInput("limit: 1 to 100 are allowed")
             return self._records.list_subjects(self._records.collection(collection), limit, cursor, metadata)
 
-    def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
-        """Destroy a subject's key and all that it opens. Raises: CollectionNotFound, SubjectNotFound."""
+    def erase_subject(
+        self,
+        caller: Caller,
+        collection: str,
+        id: str,
+        only_if: Callable[[Subject, float], bool] | None = None,
+        why: str = "",
+    ) -> Receipt:
+        """Destroy a subject's key and all that it opens.
+
+        only_if: as `Records.erase_subject` takes it; why: a rule's word for it, where it was not asked for.
+        Raises: CollectionNotFound, SubjectNotFound, LegalHold; Conflict where `only_if` says no.
+        """
         with self._on_record(caller, "subject.erase", Permission.ERASE, collection, id) as record:
+            if why:
+                record.details["why"] = why
             where = self._records.collection(collection)
-            receipt = self._records.erase_subject(where, id, record.commit())
+            receipt = self._records.erase_subject(where, id, record.commit(), only_if)
             self._rosters.catch_up()
             return self._told_pending(where, receipt)
 

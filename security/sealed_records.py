@@ -35,6 +35,7 @@ from lookalike.errors import (
     SubjectNotFound,
 )
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
+from lookalike.standing import still_withdrawn
 from security.audit import SealedAuditLog
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
@@ -162,10 +163,12 @@ class SealedRecords:
             if there is None:
                 row, _, stored = self._sealer.new_subject(collection, subject, now)
             else:
-                row, stored = self._sealer.changed_subject(there, subject, now)
+                before = self._sealer.open_subject(there)
+                consent = still_withdrawn(before.consent, subject.consent)
+                row, stored = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
                 rows.put_subject(row)
                 note(rows)
 
@@ -173,6 +176,32 @@ class SealedRecords:
             return stored
 
         return _until_unmoved(attempt)
+
+    def change_subject(
+        self, collection: Collection, subject_id: str, change: Callable[[Subject], Subject], entry: AuditEntry
+    ) -> Subject:
+        note = self._audit.prepare(entry)
+
+        def attempt() -> Subject:
+            there = self._find(collection, subject_id)
+            if there is None:
+                raise SubjectNotFound("there is no such subject")
+            row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
+
+            def put(rows: RowWriter) -> None:
+                self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
+                rows.put_subject(row)
+                note(rows)
+
+            self._rows.write(put)
+            return stored
+
+        return _until_unmoved(attempt)
+
+    def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
+        reader = self._rows.read()
+        found = {key: reader.samples_of(key) for key in keys}
+        return {key: max(row.created_at for row in rows) for key, rows in found.items() if rows}
 
     def subject(self, collection: Collection, subject_id: str) -> Subject:
         row = self._find(collection, subject_id)
@@ -204,13 +233,23 @@ class SealedRecords:
                 break
         return Page(tuple(found), None)
 
-    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
+    def erase_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        entry: AuditEntry,
+        only_if: Callable[[Subject, float], bool] | None = None,
+    ) -> Receipt:
         lookup = self._sealer.subject_lookup(collection, subject_id)
 
         def erase(rows: RowWriter) -> Receipt:
             row = rows.subject_by_lookup(collection.id, lookup)
             if row is None:
                 raise SubjectNotFound("there is no such subject")
+            if only_if is not None:
+                newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
+                if not only_if(self._sealer.open_subject(row), newest):
+                    raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
             numbers = rows.delete_subject(row.key)
             facts: dict[str, str | int] = {
                 "kind": "subject",
@@ -229,12 +268,21 @@ class SealedRecords:
         return self._rows.read().subject_by_lookup(collection.id, lookup)
 
     def _require_unmoved(
-        self, rows: RowReader, collection: Collection, lookup: bytes, there: SubjectRow | None
+        self,
+        rows: RowReader,
+        collection: Collection,
+        lookup: bytes,
+        there: SubjectRow | None,
+        *,
+        unchanged: bool = False,
     ) -> None:
-        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal."""
+        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal.
+
+        unchanged: also if anything else of its row is not as it was.
+        """
         self._row_of(rows, collection)
         now = rows.subject_by_lookup(collection.id, lookup)
-        if _key_of(now) != _key_of(there):
+        if _key_of(now) != _key_of(there) or (unchanged and now != there):
             raise _Moved
 
     # -------------------------------------------------------------------------------------------- samples

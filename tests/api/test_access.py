@@ -14,9 +14,10 @@ from tests.api import doubles
 NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face"), "nobody")
 OPEN, ANY_KEY = "open to all", "any valid key"
 UNKNOWNS = "/v1/collections/{collection}/unknowns"
-JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL})
-"""Any of these: an import is a job of whoever may enrol."""
+JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL, Permission.RETENTION})
+"""Any of these: an import is a job of whoever may enrol, and so is keeping to a collection's retention."""
 
+RETENTION = "/v1/collections/{collection}/retention"
 SUBJECT = "/v1/collections/{collection}/subjects/{subject}"
 
 NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
@@ -55,6 +56,10 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("DELETE", f"{UNKNOWNS}/{{unknown}}"): Permission.ERASE,
     ("GET", "/v1/collections/{collection}/subjects"): Permission.READ,
     ("PUT", SUBJECT): Permission.ENROL,
+    ("GET", RETENTION): Permission.RETENTION,
+    ("PATCH", RETENTION): Permission.RETENTION,
+    ("POST", f"{RETENTION}/run"): Permission.RETENTION,
+    ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
     ("GET", SUBJECT): Permission.READ,
     ("DELETE", SUBJECT): Permission.ERASE,
     ("POST", f"{SUBJECT}/samples"): Permission.ENROL,
