@@ -33,6 +33,7 @@ from api.commands import (
     runs,
     search,
     service,
+    subjects,
     train,
     tune,
     unknowns,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
     app.add_typer(unknowns.app, name="unknowns")
+    app.add_typer(subjects.app, name="subjects")
     app.add_typer(retention.app, name="retention")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")

@@ -7,7 +7,7 @@ from typing import Any, Final, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 from api.client_sending import Sender
-from api.client_shapes import JobJson, SubjectJson
+from api.client_shapes import ConsentJson, JobJson, ReceiptJson, SubjectJson
 
 _UNSET: Final = object()
 
@@ -34,6 +34,14 @@ class RetentionJson(TypedDict):
     last_run_at: str | None
     last_erased: int
     would_erase: list[DueJson]
+
+
+class WithdrawalJson(TypedDict):
+    """kept: where a legal hold keeps the record."""
+
+    erased: bool
+    receipt: NotRequired[ReceiptJson]
+    kept: NotRequired[SubjectJson]
 
 
 class PrivacyCalls:
@@ -67,6 +75,14 @@ class PrivacyCalls:
     def renew(self, collection: str, subject: str) -> SubjectJson:
         """Say that a subject is still to be kept: its retention time begins anew."""
         return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "renew")))
+
+    def give_consent(self, collection: str, subject: str, consent: ConsentJson) -> SubjectJson:
+        """Write down a consent in the place of the one before; all else stays as it is."""
+        return cast(SubjectJson, self._write("PUT", _path(collection, "subjects", subject, "consent"), consent))
+
+    def withdraw_consent(self, collection: str, subject: str) -> WithdrawalJson:
+        """The subject takes consent back, and is erased unless a legal hold keeps the record."""
+        return cast(WithdrawalJson, self._write("DELETE", _path(collection, "subjects", subject, "consent")))
 
     def _write(self, method: str, path: str, json: object = None) -> object:
         response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Incoming, is_none, moment
+from api.schemas import Incoming, ReceiptOut, SubjectOut, is_none, moment
+from lookalike.consent import Withdrawal
 from lookalike.retention import Due, RetentionReport
 from lookalike.standing import Standing
 
@@ -78,6 +79,22 @@ class RetentionOut(BaseModel):
             last_run_at=_moment(state.ran_at),
             last_erased=state.erased,
             would_erase=[DueOut.of(due) for due in found.due[:MOST_NAMED]],
+        )
+
+
+class WithdrawalOut(BaseModel):
+    """receipt: of the erasure; kept: the subject where a legal hold keeps it, to be erased once that is lifted."""
+
+    erased: bool
+    receipt: ReceiptOut | None = Field(default=None, exclude_if=is_none)
+    kept: SubjectOut | None = Field(default=None, exclude_if=is_none)
+
+    @classmethod
+    def of(cls, done: Withdrawal) -> WithdrawalOut:
+        return cls(
+            erased=done.receipt is not None,
+            receipt=None if done.receipt is None else ReceiptOut.of(done.receipt),
+            kept=None if done.kept is None else SubjectOut.of(done.kept),
         )
 
 

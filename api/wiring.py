@@ -22,6 +22,7 @@ from api.record_store import open_rows
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.answers import Caller
+from lookalike.consent import Consents
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
@@ -69,6 +70,7 @@ class Services:
     imports: Imports
     transfers: Transfers
     retention: Retention
+    consents: Consents
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -145,7 +147,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
-        retention = Retention(records, audit, gallery, SealedRetention(rows, keyring))
+        looks = SealedRetention(rows, keyring)
+        retention = Retention(records, audit, gallery, looks)
         kinds = job_kinds(gallery, reindexer, imports, retention)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
@@ -179,6 +182,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             imports=imports,
             transfers=transfers,
             retention=retention,
+            consents=Consents(records, audit, gallery, looks),
             sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,

@@ -103,10 +103,9 @@ class Gallery(Enroller):
 
         unknown_store: where faces that match nobody are kept, for collections that keep them.
         """
-        super().__init__(records, audit, rosters, models)
+        super().__init__(records, audit, rosters, models, clock)
         self._trials = trials
         self._probes = probes or ProbeLog(None)
-        self._clock = clock
         self._max_regions = max_regions
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
 

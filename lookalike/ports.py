@@ -18,6 +18,7 @@ from lookalike.domain import (
     Box,
     Change,
     Collection,
+    Consent,
     Embeddings,
     EncodedFace,
     Face,
@@ -602,6 +603,10 @@ class Records(Protocol):
         """Replace a subject by what `change` makes of its newest state. Raises: SubjectNotFound."""
         ...
 
+    def require_unheld(self, collection: Collection, subject_id: str) -> None:
+        """Raises: LegalHold if one is on the subject or its collection."""
+        ...
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         """When the newest sample of each of these subjects was enrolled; those without samples are left out."""
         ...
@@ -636,10 +641,16 @@ class Records(Protocol):
 
     # samples
     def add_samples(
-        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        samples: Sequence[NewSample],
+        entry: AuditEntry,
+        consent: Consent | None = None,
     ) -> tuple[Subject, list[Sample]]:
         """Creates the subject if it is new; samples whose id is there already are returned as they are.
 
+        consent: takes the place of the subject's.
         Raises: GenerationChanged if the collection has got a generation that they have no template for.
         """
         ...

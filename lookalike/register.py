@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from lookalike import domain, inputs
 from lookalike.answers import Caller, CollectionInfo
+from lookalike.consent import require_consent
 from lookalike.domain import (
     AuditEntry,
     Collection,
@@ -39,7 +41,15 @@ INDEX: Final = "index"
 class Register:
     """Collections and subjects: create, read, change, erase. Thread-safe; it sees no pictures."""
 
-    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, models: Models) -> None:
+    def __init__(
+        self,
+        records: Records,
+        audit: AuditLog,
+        rosters: Rosters,
+        models: Models,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._records = records
         self._audit = audit
         self._rosters = rosters
@@ -159,17 +169,22 @@ class Register:
         valid_from: str | None = None,
         valid_until: str | None = None,
     ) -> Subject:
-        """Create a subject, or replace what is known of it. Raises: CollectionNotFound, InvalidInput."""
+        """Create a subject, or replace what is known of it.
+
+        Raises: CollectionNotFound, InvalidInput, ConsentRequired; LegalHold if anything would be overwritten.
+        """
         with self._on_record(caller, "subject.put", Permission.ENROL, collection, id) as record:
             subject = Subject(
                 key="",
                 id=domain.subject_id(id),
                 metadata=inputs.metadata(metadata),
-                consent=consent,
+                consent=None if consent is None else inputs.consent(consent),
                 valid_from=inputs.moment(valid_from, "valid_from"),
                 valid_until=inputs.moment(valid_until, "valid_until"),
             )
-            stored = self._records.put_subject(self._records.collection(collection), subject, record.commit())
+            where = self._records.collection(collection)
+            require_consent(where, subject.consent, self._clock())
+            stored = self._records.put_subject(where, subject, record.commit())
             self._rosters.catch_up()
             return stored
 

@@ -16,6 +16,7 @@ from lookalike.domain import (
     AuditEntry,
     Change,
     Collection,
+    Consent,
     Floats,
     Keep,
     NewSample,
@@ -40,6 +41,7 @@ from security.audit import SealedAuditLog
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
+from security.holds import require_free
 from security.keys import KeyRing
 from security.ledger_copy import Ledger
 from security.sealed_adoption import exports_of
@@ -198,6 +200,11 @@ class SealedRecords:
 
         return _until_unmoved(attempt)
 
+    def require_unheld(self, collection: Collection, subject_id: str) -> None:
+        there = self._find(collection, subject_id)
+        if there is not None:
+            require_free(self._rows.read(), collection.id, there.key)
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         reader = self._rows.read()
         found = {key: reader.samples_of(key) for key in keys}
@@ -288,22 +295,31 @@ class SealedRecords:
     # -------------------------------------------------------------------------------------------- samples
 
     def add_samples(
-        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        samples: Sequence[NewSample],
+        entry: AuditEntry,
+        consent: Consent | None = None,
     ) -> tuple[Subject, list[Sample]]:
         note = self._audit.prepare(entry)
 
         def attempt() -> tuple[Subject, list[Sample]]:
             there, now = self._find(collection, subject_id), self._clock()
             if there is None:
-                row, key, subject = self._sealer.new_subject(collection, Subject("", subject_id, {}), now)
+                row, key, subject = self._sealer.new_subject(collection, Subject("", subject_id, {}, consent), now)
             else:
                 row, key, subject = there, self._sealer.subject_key(there), self._sealer.open_subject(there)
+                if consent is not None and consent != subject.consent:
+                    row, subject = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
             sealed = [self._sealer.seal_sample(collection, row.key, key, new, now) for new in samples]
 
             def add(rows: RowWriter) -> list[SampleRow]:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row.lookup, there, unchanged=row is not there)
                 self._require_templates(rows, collection, samples)
-                if there is None:
+                if row is not there:
+                    if there is not None:
+                        require_free(rows, row.collection_id, row.key)
                     rows.put_subject(row)
                 added = [_insert(rows, row, sample, now) for sample in sealed]
                 note(rows)

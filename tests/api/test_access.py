@@ -60,6 +60,8 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("PATCH", RETENTION): Permission.RETENTION,
     ("POST", f"{RETENTION}/run"): Permission.RETENTION,
     ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
+    ("PUT", f"{SUBJECT}/consent"): Permission.CONSENT,
+    ("DELETE", f"{SUBJECT}/consent"): Permission.ERASE,
     ("GET", SUBJECT): Permission.READ,
     ("DELETE", SUBJECT): Permission.ERASE,
     ("POST", f"{SUBJECT}/samples"): Permission.ENROL,

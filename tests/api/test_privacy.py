@@ -59,3 +59,23 @@ def test_many_who_are_due_wait_for_a_confirmation_that_names_their_number(staff)
     job = client.post(f"{path}/retention/run", json={"confirm": True}).json()
     assert ended(client, job)["result"]["erased"] == 30
     assert [s["id"] for s in client.get(f"{path}/subjects").json()["items"]] == ["ann"]
+
+
+def test_consent_is_required_given_with_the_pictures_and_withdrawn(gallery, portraits):
+    client, path = gallery
+    client.patch(f"{path}/retention", json={"require_consent": True})
+    files = [("images", ("1", portraits["obama.jpg"]))]
+    refused = client.post(f"{path}/subjects/ann/samples", files=files)
+    assert (refused.status_code, refused.json()["code"]) == (422, "consent_required")
+    for bad in ("no json", '{"basis": ""}', '{"basis": "consent", "until": "2030-01-01"}'):
+        answer = client.post(f"{path}/subjects/ann/samples", files=[*files, ("consent", (None, bad))])
+        assert answer.status_code == 422, bad
+    said = ("consent", (None, '{"basis": "consent", "reference": "file 12"}'))
+    assert client.post(f"{path}/subjects/ann/samples", files=[*files, said]).status_code == 201
+    expected = {"basis": "consent", "reference": "file 12", "expires_at": None}
+    assert client.get(f"{path}/subjects/ann").json()["consent"] == expected
+    given = client.put(f"{path}/subjects/ann/consent", json={"basis": "contract", "expires_at": "2090-01-01"})
+    assert given.json()["consent"]["basis"] == "contract"
+    withdrawn = client.delete(f"{path}/subjects/ann/consent").json()
+    assert withdrawn["erased"] and withdrawn["receipt"]["signature"]
+    assert client.get(f"{path}/subjects/ann").status_code == 404
