@@ -25,6 +25,7 @@ from api.commands import (
     evaluate,
     explain,
     faces,
+    holds,
     jobs,
     models,
     recipients,
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
     app.add_typer(collections.app, name="collections")
     app.add_typer(unknowns.app, name="unknowns")
     app.add_typer(subjects.app, name="subjects")
+    app.add_typer(holds.app, name="holds")
     app.add_typer(retention.app, name="retention")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")

@@ -44,6 +44,16 @@ class WithdrawalJson(TypedDict):
     kept: NotRequired[SubjectJson]
 
 
+class HoldJson(TypedDict):
+    """subject: None for one on the whole collection."""
+
+    id: str
+    subject: str | None
+    reason: str
+    by: str
+    since: str
+
+
 class PrivacyCalls:
     """A part of the Client."""
 
@@ -83,6 +93,19 @@ class PrivacyCalls:
     def withdraw_consent(self, collection: str, subject: str) -> WithdrawalJson:
         """The subject takes consent back, and is erased unless a legal hold keeps the record."""
         return cast(WithdrawalJson, self._write("DELETE", _path(collection, "subjects", subject, "consent")))
+
+    def set_hold(self, collection: str, subject: str | None, reason: str) -> HoldJson:
+        """Hold a subject, or with None all of the collection: nothing is erased or overwritten until it is lifted."""
+        body = {"reason": reason} if subject is None else {"reason": reason, "subject": subject}
+        return cast(HoldJson, self._write("POST", _path(collection, "holds"), body))
+
+    def holds(self, collection: str) -> list[HoldJson]:
+        """Those that are on, oldest first."""
+        return cast("list[HoldJson]", self._sender.send("GET", _path(collection, "holds")).json()["items"])
+
+    def lift_hold(self, collection: str, id: str, reason: str) -> None:
+        """Take one hold away; others that are on stay on."""
+        self._write("POST", _path(collection, "holds", id, "lift"), {"reason": reason})
 
     def _write(self, method: str, path: str, json: object = None) -> object:
         response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})

@@ -85,6 +85,7 @@ FAULTS: Mapping[str, Fault] = {
     "sample_not_found": Fault(404, "There is no such sample"),
     "api_key_not_found": Fault(404, "There is no such API key"),
     "job_not_found": Fault(404, "There is no such job"),
+    "hold_not_found": Fault(404, "There is no such legal hold"),
     "unknown_not_found": Fault(404, "There is no such unknown person"),
     "model_not_found": Fault(404, "There is no such model"),
     "conflict": Fault(409, "The request conflicts with what is there"),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas import Incoming, ReceiptOut, SubjectOut, is_none, moment
 from lookalike.consent import Withdrawal
+from lookalike.holds import MAX_REASON, Hold
 from lookalike.retention import Due, RetentionReport
 from lookalike.standing import Standing
 
@@ -96,6 +97,36 @@ class WithdrawalOut(BaseModel):
             receipt=None if done.receipt is None else ReceiptOut.of(done.receipt),
             kept=None if done.kept is None else SubjectOut.of(done.kept),
         )
+
+
+class NewHold(Incoming):
+    """subject: whom it holds, everything in the collection where it is left out."""
+
+    subject: str | None = None
+    reason: Annotated[str, Field(max_length=MAX_REASON)]
+
+
+class HoldLift(Incoming):
+    reason: Annotated[str, Field(max_length=MAX_REASON)]
+
+
+class HoldOut(BaseModel):
+    """subject: null for one on the whole collection."""
+
+    id: str
+    subject: str | None
+    reason: str
+    by: str
+    since: str
+
+    @classmethod
+    def of(cls, hold: Hold) -> HoldOut:
+        return cls(id=hold.id, subject=hold.subject, reason=hold.reason, by=hold.by, since=moment(hold.at))
+
+
+class HoldList(BaseModel):
+    items: list[HoldOut]
+    next_cursor: str | None = None
 
 
 def _moment(seconds: float | None) -> str | None:

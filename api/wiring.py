@@ -28,6 +28,7 @@ from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
 from lookalike.exports import Transfers
 from lookalike.gallery import Gallery
+from lookalike.holds import Holds
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.reindex import Reindexer, end_trial
@@ -36,6 +37,7 @@ from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
+from security.holds import SealedHolds
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
@@ -71,6 +73,7 @@ class Services:
     transfers: Transfers
     retention: Retention
     consents: Consents
+    holds: Holds
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -183,6 +186,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
+            holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,

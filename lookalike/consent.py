@@ -67,7 +67,6 @@ class Consents:
         with on_record(self._audit, caller, "consent.give", Permission.CONSENT, name, id) as record:
             given, where = inputs.consent(consent), self._records.collection(name)
             require_consent(where, given, self._clock())
-            self._records.require_unheld(where, id)
             return self._records.change_subject(where, id, lambda s: replace(s, consent=given), record.commit())
 
     def withdraw(self, caller: Caller, name: str, id: str) -> Withdrawal:
@@ -79,7 +78,7 @@ class Consents:
             def withdrawn(subject: Subject) -> Subject:
                 return replace(subject, consent=replace(subject.consent or Consent(""), withdrawn_at=said))
 
-            kept = self._records.change_subject(where, id, withdrawn, record.commit())
+            kept = self._records.change_subject(where, id, withdrawn, record.commit(), overwrites=False)
         try:
             return Withdrawal(self._eraser.erase_subject(caller, name, id, why=Standing.CONSENT_WITHDRAWN.value), None)
         except LegalHold:

@@ -19,6 +19,7 @@ LookalikeError
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
 │  ├ JobNotFound          job_not_found
+│  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
 │  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
@@ -140,6 +141,10 @@ class KeyNotFound(NotFound):
 
 class JobNotFound(NotFound):
     code = "job_not_found"
+
+
+class HoldNotFound(NotFound):
+    code = "hold_not_found"
 
 
 class UnknownNotFound(NotFound):

@@ -41,6 +41,7 @@ from lookalike.enrolment import Enroller
 from lookalike.errors import (
     FaceNotFound,
     InvalidInput,
+    LegalHold,
     ModelNotAvailable,
     NotCalibrated,
     NotFound,
@@ -442,8 +443,9 @@ class Gallery(Enroller):
     ) -> Receipt:
         """Destroy a subject's key and all that it opens, and before that the unknown faces that look like it."""
         if caller.principal.may(Permission.ERASE, collection):
-            with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
+            with contextlib.suppress(NotFound, KeyError, LegalHold):  # what is not there, or held, is refused below
                 where = self._records.collection(collection)
+                self._records.require_unheld(where, id)
                 if where.keep_unknown_days is not None:
                     roster = self._live.of(where).roster
                     numbers = roster.numbers(self._records.subject(where, id).key)

@@ -582,7 +582,7 @@ class Records(Protocol):
         ...
 
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
-        """Destroys its key with all its records."""
+        """Destroys its key with all its records. Raises: LegalHold if one is on anything of it."""
         ...
 
     def count(self, collection: Collection) -> tuple[int, int]:
@@ -593,14 +593,23 @@ class Records(Protocol):
     def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
         """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored.
 
-        A consent that was withdrawn stays so unless another is given.
+        A consent that was withdrawn stays so unless another is given. Raises: LegalHold if anything would be lost.
         """
         ...
 
     def change_subject(
-        self, collection: Collection, subject_id: str, change: Callable[[Subject], Subject], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
     ) -> Subject:
-        """Replace a subject by what `change` makes of its newest state. Raises: SubjectNotFound."""
+        """Replace a subject by what `change` makes of its newest state.
+
+        overwrites: something that is known of it is lost with that. Raises: SubjectNotFound, and then LegalHold.
+        """
         ...
 
     def require_unheld(self, collection: Collection, subject_id: str) -> None:
@@ -635,7 +644,7 @@ class Records(Protocol):
         """Destroys the subject's key with its records.
 
         only_if: asked within the transaction, with the subject and when its newest sample was enrolled (0 for none).
-        Raises: SubjectNotFound; Conflict where `only_if` says no.
+        Raises: SubjectNotFound, LegalHold; Conflict where `only_if` says no.
         """
         ...
 
@@ -680,7 +689,7 @@ class Records(Protocol):
         ...
 
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
-        """Raises: SampleNotFound."""
+        """Raises: SampleNotFound, LegalHold."""
         ...
 
     def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:

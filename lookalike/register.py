@@ -140,7 +140,7 @@ class Register:
             )
 
     def delete_collection(self, caller: Caller, name: str) -> Receipt:
-        """Destroys the collection's key and everything under it. Raises: CollectionNotFound."""
+        """Destroys the collection's key and everything under it. Raises: CollectionNotFound, LegalHold."""
         with self._on_record(caller, "collection.delete", Permission.DELETE_COLLECTIONS, name) as record:
             where = self._records.collection(name)
             receipt = self._records.delete_collection(where, record.commit())
@@ -230,7 +230,7 @@ class Register:
         return replace(receipt, pending=(INDEX,)) if self._rosters.owes(where) else receipt
 
     def delete_sample(self, caller: Caller, collection: str, id: str, sample_id: str) -> None:
-        """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""
+        """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound, LegalHold."""
         with self._on_record(caller, "sample.delete", Permission.ERASE, collection, id) as record:
             where = self._records.collection(collection)
             subject = self._records.subject(where, id)

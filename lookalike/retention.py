@@ -63,8 +63,8 @@ class RetentionStore(Protocol):
         """In one transaction. Raises: CollectionNotFound, and what `change` raises."""
         ...
 
-    def held(self, collection: Collection) -> frozenset[str]:
-        """The keys of the subjects that a legal hold keeps; all of them where the collection is held."""
+    def held(self, collection: Collection) -> frozenset[str] | None:
+        """The keys of the subjects that a legal hold keeps; None where one is on the whole collection."""
         ...
 
 
@@ -178,7 +178,9 @@ class Retention:
         """Say that a subject is still to be kept: its time begins anew. Raises: CollectionNotFound, SubjectNotFound."""
         with on_record(self._audit, caller, "subject.renew", Permission.ENROL, name, id) as record:
             now, where = self._clock(), self._records.collection(name)
-            return self._records.change_subject(where, id, lambda s: replace(s, renewed_at=now), record.commit())
+            return self._records.change_subject(
+                where, id, lambda s: replace(s, renewed_at=now), record.commit(), overwrites=False
+            )
 
     # --------------------------------------------------------------------------------------------- the job
 
@@ -280,7 +282,7 @@ class Retention:
             enrolled = self._records.last_enrolled(s.key for s in old)
             for subject in batch:
                 last = enrolled.get(subject.key, 0.0)
-                self._count(looked, where, subject, last, now, subject.key in held)
+                self._count(looked, where, subject, last, now, held is None or subject.key in held)
         return looked
 
     @staticmethod

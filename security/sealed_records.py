@@ -41,7 +41,7 @@ from security.audit import SealedAuditLog
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
-from security.holds import require_free
+from security.holds import require_free, require_none
 from security.keys import KeyRing
 from security.ledger_copy import Ledger
 from security.sealed_adoption import exports_of
@@ -128,6 +128,7 @@ class SealedRecords:
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
         def delete(rows: RowWriter) -> Receipt:
             self._row_of(rows, collection)
+            require_none(rows, collection.id)
             subjects, samples = rows.count(collection.id)
             exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
@@ -161,16 +162,19 @@ class SealedRecords:
         note = self._audit.prepare(entry)
 
         def attempt() -> Subject:
-            there, now = self._find(collection, subject.id), self._clock()
+            there, now, overwrites = self._find(collection, subject.id), self._clock(), False
             if there is None:
                 row, _, stored = self._sealer.new_subject(collection, subject, now)
             else:
                 before = self._sealer.open_subject(there)
                 consent = still_withdrawn(before.consent, subject.consent)
                 row, stored = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
+                overwrites = replace(stored, updated_at=before.updated_at) != before
 
             def put(rows: RowWriter) -> None:
                 self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
+                if overwrites:
+                    require_free(rows, collection.id, row.key)
                 rows.put_subject(row)
                 note(rows)
 
@@ -180,7 +184,13 @@ class SealedRecords:
         return _until_unmoved(attempt)
 
     def change_subject(
-        self, collection: Collection, subject_id: str, change: Callable[[Subject], Subject], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
     ) -> Subject:
         note = self._audit.prepare(entry)
 
@@ -191,7 +201,9 @@ class SealedRecords:
             row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
+                self._require_unmoved(rows, collection, there.lookup, there, unchanged=True)
+                if overwrites:
+                    require_free(rows, collection.id, row.key)
                 rows.put_subject(row)
                 note(rows)
 
@@ -253,6 +265,7 @@ class SealedRecords:
             row = rows.subject_by_lookup(collection.id, lookup)
             if row is None:
                 raise SubjectNotFound("there is no such subject")
+            require_free(rows, collection.id, row.key)
             if only_if is not None:
                 newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
                 if not only_if(self._sealer.open_subject(row), newest):
@@ -381,6 +394,7 @@ class SealedRecords:
 
         def delete(rows: RowWriter) -> None:
             self._sample_row(rows, subject, sample_id)
+            require_free(rows, collection.id, subject.key)
             rows.delete_sample(sample_id)
             note(rows)
             facts = {"collection": collection.id, "subject": subject.key, "sample": sample_id}

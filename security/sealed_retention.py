@@ -10,6 +10,7 @@ from lookalike.domain import Collection
 from lookalike.errors import CollectionNotFound
 from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
 from lookalike.retention import RetentionState
+from security.holds import ALL, held_keys
 from security.keys import KeyRing
 from security.sealed_codec import canonical
 from security.sealed_rows import RowSealer
@@ -39,8 +40,9 @@ class SealedRetention:
 
         return self._rows.write(write)
 
-    def held(self, collection: Collection) -> frozenset[str]:
-        return frozenset()
+    def held(self, collection: Collection) -> frozenset[str] | None:
+        keys = held_keys(self._rows.read(), collection.id)
+        return None if ALL in keys else frozenset(keys)
 
     def _read(self, rows: RowReader, collection: Collection) -> RetentionState:
         sealed = rows.get_setting(collection_setting(collection.id, _NAME))

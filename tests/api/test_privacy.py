@@ -79,3 +79,25 @@ def test_consent_is_required_given_with_the_pictures_and_withdrawn(gallery, port
     withdrawn = client.delete(f"{path}/subjects/ann/consent").json()
     assert withdrawn["erased"] and withdrawn["receipt"]["signature"]
     assert client.get(f"{path}/subjects/ann").status_code == 404
+
+
+def test_a_hold_refuses_erasure_until_it_is_lifted_with_a_reason(real, staff):
+    admin, path, name = staff
+    client = real.client(Grant("privacy", name))
+    assert client.post(f"{path}/holds", json={"subject": "ann"}).status_code == 422
+    hold = client.post(f"{path}/holds", json={"subject": "ann", "reason": "file 7/26"})
+    assert hold.status_code == 201
+    sample = admin.get(f"{path}/subjects/ann").json()["samples"][0]["id"]
+    for refused in (
+        client.delete(f"{path}/subjects/ann"),
+        client.delete(f"{path}/subjects/ann/samples/{sample}"),
+        client.delete(path),
+        admin.put(f"{path}/subjects/ann", json={"metadata": {"site": "north"}}),
+        admin.put(f"{path}/subjects/ann/consent", json={"basis": "contract"}),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (409, "legal_hold")
+    assert [h["reason"] for h in client.get(f"{path}/holds").json()["items"]] == ["file 7/26"]
+    lift = f"{path}/holds/{hold.json()['id']}/lift"
+    assert client.post(lift, json={"reason": "closed"}).status_code == 204
+    assert client.post(lift, json={"reason": "closed"}).json()["code"] == "hold_not_found"
+    assert client.delete(f"{path}/subjects/ann").status_code == 200
