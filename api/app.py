@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas, schemas_drift, schemas_models, schemas_service, schemas_unknowns
+from api import schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns
 from api.credentials import Credentials
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
@@ -37,7 +37,9 @@ from api.routes import (
     keys,
     models,
     pictures,
+    privacy,
     reindex,
+    retention,
     service,
     subjects,
     unknowns,
@@ -55,6 +57,8 @@ HELD_REQUESTS = 4
 _ROUTERS = (
     collections,
     subjects,
+    retention,
+    privacy,
     pictures,
     unknowns,
     imports,
@@ -154,7 +158,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for module in (schemas, schemas_drift, schemas_models, schemas_service, schemas_unknowns)
+        for module in (schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns)
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]

@@ -25,13 +25,16 @@ from api.commands import (
     evaluate,
     explain,
     faces,
+    holds,
     jobs,
     models,
     recipients,
     reindex,
+    retention,
     runs,
     search,
     service,
+    subjects,
     train,
     tune,
     unknowns,
@@ -67,6 +70,9 @@ def build() -> typer.Typer:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
     app.add_typer(unknowns.app, name="unknowns")
+    app.add_typer(subjects.app, name="subjects")
+    app.add_typer(holds.app, name="holds")
+    app.add_typer(retention.app, name="retention")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")

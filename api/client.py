@@ -23,6 +23,7 @@ import httpx
 
 from api.client_imports import ImportCalls
 from api.client_models import ModelCalls
+from api.client_privacy import PrivacyCalls
 from api.client_sending import ClientError, Sender
 from api.client_shapes import (
     ApiKeyJson,
@@ -51,7 +52,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls, ImportCalls, UnknownCalls):
+class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
@@ -174,13 +175,22 @@ class Client(ModelCalls, ImportCalls, UnknownCalls):
 
     # --------------------------------------------------------------------------------------------- samples
 
-    def enrol(self, collection: str, subject: str, *images: Image, idempotency_key: str | None = None) -> EnrolmentJson:
+    def enrol(
+        self,
+        collection: str,
+        subject: str,
+        *images: Image,
+        idempotency_key: str | None = None,
+        consent: ConsentJson | None = None,
+    ) -> EnrolmentJson:
         """Enrol the largest face of each picture, or in a collection of pictures the picture, for a subject old or new.
 
         idempotency_key: the same key and pictures give the first answer again, also after this program was killed.
+        consent: what the enrolment rests on, in the place of what is known of the subject.
         Raises: ClientError with code all_samples_rejected, whose `problem["rejected"]` says why.
         """
-        return self.enrol_pictures(collection, subject, [_named(image) for image in images], idempotency_key)[0]
+        pictures = [_named(image) for image in images]
+        return self.enrol_pictures(collection, subject, pictures, idempotency_key, consent)[0]
 
     def enrol_pictures(
         self,
@@ -188,13 +198,17 @@ class Client(ModelCalls, ImportCalls, UnknownCalls):
         subject: str,
         pictures: Sequence[tuple[str, bytes]],
         idempotency_key: str | None = None,
+        consent: ConsentJson | None = None,
     ) -> tuple[EnrolmentJson, bool]:
         """`enrol` for (file name, bytes) pairs. Returns the answer, and whether it is an earlier one given again."""
         path = _path("collections", collection, "subjects", subject, "samples")
+        parts: list[tuple[str, tuple[str | None, bytes]]] = [("images", picture) for picture in pictures]
+        if consent is not None:
+            parts.append(("consent", (None, json.dumps(consent).encode())))
         response = self._sender.send(
             "POST",
             path,
-            files=[("images", picture) for picture in pictures],
+            files=parts,
             headers={"idempotency-key": idempotency_key or secrets.token_hex(16)},
         )
         return cast(EnrolmentJson, response.json()), response.headers.get("idempotency-replayed") == "true"

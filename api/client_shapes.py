@@ -133,6 +133,7 @@ class ConsentJson(TypedDict):
     basis: str
     reference: NotRequired[str]
     expires_at: NotRequired[str | None]
+    withdrawn_at: NotRequired[str]
 
 
 class RemarkJson(TypedDict):

@@ -13,14 +13,17 @@ from lookalike.errors import JobNotFound, Unauthenticated
 from lookalike.gallery import Gallery
 from lookalike.jobs import Job, Result
 from lookalike.reindex import Reindexer
+from lookalike.retention import Retention
 from security.rbac import principal_for
 from security.tokens import ApiKeys
 
-SERVICE = Principal("service", (), {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})})
+_OF_SERVICE = frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.ERASE, Permission.RETENTION})
+
+SERVICE = Principal("service", (), {None: _OF_SERVICE})
 """Who is on record for what the service does by itself."""
 
 
-def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports) -> Mapping[str, Kind]:
+def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports, retention: Retention) -> Mapping[str, Kind]:
     """What this service knows to do."""
 
     def calibrate(caller: Caller, job: Job, progress: Progress) -> Result:
@@ -33,7 +36,16 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports) -> Mappi
     def retire(caller: Caller, job: Job, progress: Progress) -> Result:
         return {"generations": reindexer.retire(caller, _collection(job), now=bool(job.params.get("now")))}
 
-    return {"calibrate": calibrate, "reindex": reindex, "retire": retire, "import": imports.run}
+    def keep_to_retention(caller: Caller, job: Job, progress: Progress) -> Result:
+        return retention.run(caller, _collection(job), progress, confirmed=bool(job.params.get("confirmed")))
+
+    return {
+        "calibrate": calibrate,
+        "reindex": reindex,
+        "retire": retire,
+        "import": imports.run,
+        "retention": keep_to_retention,
+    }
 
 
 def principal_of_job(api_keys: ApiKeys) -> Callable[[Job], Principal]:

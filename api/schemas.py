@@ -267,6 +267,9 @@ class ConsentFields(Incoming):
     reference: Text = ""
     expires_at: str | None = None
 
+    def value(self) -> domain.Consent:
+        return domain.Consent(self.basis, self.reference, self.expires_at)
+
 
 class SubjectPut(Incoming):
     metadata: Metadata = Field(default_factory=dict)
@@ -279,6 +282,7 @@ class ConsentOut(BaseModel):
     basis: str
     reference: str
     expires_at: str | None
+    withdrawn_at: str | None = Field(default=None, exclude_if=is_none)
 
 
 class SubjectOut(BaseModel):
@@ -333,9 +337,7 @@ def _subject(subject: domain.Subject) -> dict[str, object]:
     return {
         "id": subject.id,
         "metadata": dict(subject.metadata),
-        "consent": None
-        if consent is None
-        else ConsentOut(basis=consent.basis, reference=consent.reference, expires_at=consent.expires_at),
+        "consent": None if consent is None else ConsentOut(**asdict(consent)),
         "valid_from": subject.valid_from,
         "valid_until": subject.valid_until,
         "created_at": moment(subject.created_at),

@@ -11,6 +11,7 @@ from api.jobs import JobRunner
 from lookalike.answers import Caller
 from lookalike.domain import GenerationState
 from lookalike.ports import Records
+from lookalike.retention import Retention
 from lookalike.roster import Rosters
 from lookalike.unknowns import UnknownFaces
 
@@ -32,8 +33,10 @@ class Tending:
         catch_up: Callable[[], None] = lambda: None,
         sweep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        retention: Retention | None = None,
     ) -> None:
         """catch_up: brings erasures to the ledger that could not be written there before."""
+        self._retention = retention
         self._catch_up = catch_up
         self._records = records
         self._rosters = rosters
@@ -50,10 +53,22 @@ class Tending:
         self._rosters.tend()
         self._calibrator()
         self._retire()
+        self._keep_to_retention()
         self._unknowns.tend(_SERVICE)
         if self._clock() - self._swept_at >= SWEEP_EVERY_S:
             self._swept_at = self._clock()
             self._sweep()
+
+    def _keep_to_retention(self) -> None:
+        """One job a day for each collection that has rules, by whichever replica comes first."""
+        if self._retention is None:
+            return
+        for collection in self._retention.claim():
+            try:
+                self._jobs.submit("retention", SERVICE, (collection.name, collection.id))
+            except BaseException:
+                self._retention.release(collection)
+                raise
 
     def _retire(self) -> None:
         """One job for each collection in which a generation's grace has ended."""

@@ -26,6 +26,7 @@ from api.refusals import Refusals
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.answers import Caller
+from lookalike.consent import Consents
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
@@ -33,15 +34,18 @@ from lookalike.exports import Transfers
 from lookalike.face_users import FaceUsers
 from lookalike.faces import Faces
 from lookalike.gallery import Gallery
+from lookalike.holds import Holds
 from lookalike.ports import Records, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.profiles import require_profile
 from lookalike.reindex import Reindexer, end_trial
+from lookalike.retention import Retention
 from lookalike.roster import Rosters
 from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.holds import SealedHolds
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
@@ -54,6 +58,7 @@ from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
+from security.sealed_retention import SealedRetention
 from security.sealed_snapshots import SealedSnapshots
 from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
@@ -79,6 +84,9 @@ class Services:
     jobs: JobRunner
     imports: Imports
     transfers: Transfers
+    retention: Retention
+    consents: Consents
+    holds: Holds
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -157,7 +165,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
-        kinds = job_kinds(gallery, reindexer, imports)
+        looks = SealedRetention(rows, keyring)
+        retention = Retention(records, audit, gallery, looks)
+        kinds = job_kinds(gallery, reindexer, imports, retention)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
@@ -176,6 +186,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 gallery.unknowns,
                 ledger.catch_up,
                 lambda: _sweep(imports, jobs, rosters),
+                retention=retention,
             )
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()
@@ -196,6 +207,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             jobs=jobs,
             imports=imports,
             transfers=transfers,
+            retention=retention,
+            consents=Consents(records, audit, gallery, looks),
+            holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,

@@ -25,6 +25,7 @@ from lookalike.errors import (
     AllRejected,
     IndexUnavailable,
     InvalidInput,
+    LegalHold,
     Overloaded,
     StorageFull,
     StorageUnavailable,
@@ -72,7 +73,7 @@ class Facts:
         inputs.moment(self.valid_from, "valid_from")
         inputs.moment(self.valid_until, "valid_until")
         if self.consent is not None:
-            inputs.moment(self.consent.expires_at, "consent.expires_at")
+            inputs.consent(self.consent)
         return self
 
     @classmethod
@@ -188,7 +189,7 @@ class BulkEnroller:
             for done in range(start, total):
                 while not wait([running[0]], timeout=1.0).done:
                     checkpoint(done)
-                self._settle(running.popleft().result(), noted)
+                self._settle(done, items[done], running.popleft().result(), noted)
                 running.extend(more(1))
                 if time.monotonic() - told >= CHECKPOINT_EVERY_S:
                     checkpoint(done + 1)
@@ -198,11 +199,14 @@ class BulkEnroller:
             self._ended.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _settle(self, one: _Done, noted: list[Mapping[str, object]]) -> None:
+    def _settle(self, number: int, item: Item, one: _Done, noted: list[Mapping[str, object]]) -> None:
         if one.remark is not None:
             noted.append(one.remark)
         if one.facts:
-            self._patiently(lambda: self._put_facts(one.subject, one.facts))
+            try:
+                self._patiently(lambda: self._put_facts(one.subject, one.facts))
+            except (InvalidInput, LegalHold) as error:  # of this subject alone; its picture is enrolled
+                noted.append(_remark(number, item, one.subject, reasons=(error.code,)))
 
     # ------------------------------------------------------------------------------------------ one picture
 
@@ -216,12 +220,14 @@ class BulkEnroller:
             key = picture_key(self._id, loaded.subject, loaded.data)
             pictures = [Picture(item.label, loaded.data)]
             enrolled = self._patiently(
-                lambda: self._gallery.enrol(self._caller, self._name, loaded.subject, pictures, idempotency_key=key)
+                lambda: self._gallery.enrol(
+                    self._caller, self._name, loaded.subject, pictures, idempotency_key=key, consent=facts.consent
+                )
             )
         except AllRejected as error:
             reasons = tuple(reason for _, given in error.rejected for reason in given)
             return _Done(loaded.subject, _remark(number, item, loaded.subject, reasons=reasons))
-        except InvalidInput as error:
+        except (InvalidInput, LegalHold) as error:
             return _Done(loaded.subject, _remark(number, item, loaded.subject, reasons=(error.code,)))
         conflict = enrolled.samples[0].conflict
         remark = None if conflict is None else _remark(number, item, loaded.subject, conflict=conflict)

@@ -141,6 +141,10 @@ class Permission(enum.StrEnum):
     MANAGE_MODELS = "manage_models"
     DELETE_COLLECTIONS = "delete_collections"
     ERASE = "erase"  # subjects and samples
+    RETENTION = "retention"  # the rules of how long people are kept and on what consent, and keeping to them
+    CONSENT = "consent"  # write down a subject's consent
+    HOLD = "hold"  # set and lift a legal hold
+    EXPORT_SUBJECT = "export_subject"  # answer an access request
     READ_AUDIT = "read_audit"
     MANAGE_KEYS = "manage_keys"
     TRANSFER = "transfer"  # whole collections to another deployment and from there
@@ -242,7 +246,8 @@ class Collection:
 
     space, generation, index: of the generation that answers; others: those being built, ready or on standby;
     first_space: of records from before samples named theirs, None for `space`; past: spaces that samples without a
-    picture could not be carried out of; keep_unknown_days: how long faces that match nobody are kept, None for not.
+    picture could not be carried out of; keep_unknown_days: how long faces that match nobody are kept, None for not;
+    require_consent: nobody is enrolled or recognised without; erase_expired_consent: with the next retention job.
     """
 
     id: str
@@ -260,6 +265,8 @@ class Collection:
     past: tuple[Space, ...] = ()
     trial: Trial | None = None
     keep_unknown_days: int | None = None
+    require_consent: bool = False
+    erase_expired_consent: bool = False
 
     def require(self, kind: Kind) -> None:
         """Raises: WrongKind unless this collection is of that kind."""
@@ -303,14 +310,20 @@ _INSTEAD = {Kind.FACE: "use identify to search it", Kind.IMAGE: "use search to s
 
 @dataclass(frozen=True, slots=True)
 class Consent:
+    """What allows a subject to be kept. withdrawn_at: ISO 8601, once it was taken back; what it was stays known."""
+
     basis: str
     reference: str = ""
     expires_at: str | None = None
+    withdrawn_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Subject:
-    """An enrolled person or thing. key: random internal id; id: the caller's own, which may be a name."""
+    """An enrolled person or thing. key: random internal id; id: the caller's own, which may be a name.
+
+    renewed_at: when somebody last said that it is still to be kept, in seconds since 1970; 0 for never.
+    """
 
     key: str
     id: str
@@ -320,6 +333,7 @@ class Subject:
     valid_until: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
+    renewed_at: float = 0.0
 
     def __repr__(self) -> str:
         return f"Subject(key={self.key})"

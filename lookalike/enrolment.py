@@ -5,16 +5,20 @@ Those of one call are committed together, in every space that is needed.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from lookalike import domain
+from lookalike import domain, inputs
 from lookalike.answers import Caller, EnrolConflict, EnrolledSample, Enrolment, Picture, Rejected
+from lookalike.consent import require_consent
 from lookalike.domain import (
     AuditEntry,
     Collection,
+    Consent,
     Embeddings,
     EncodedFace,
     Floats,
@@ -34,6 +38,7 @@ from lookalike.errors import (
     IndexUnavailable,
     InvalidInput,
     LookalikeError,
+    SubjectNotFound,
 )
 from lookalike.live import Answering, Live
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
@@ -49,8 +54,15 @@ _ATTEMPTS = 8
 class Enroller(Register):
     """Adds pictures to subjects. Thread-safe."""
 
-    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, models: Models) -> None:
-        super().__init__(records, audit, rosters, models)
+    def __init__(
+        self,
+        records: Records,
+        audit: AuditLog,
+        rosters: Rosters,
+        models: Models,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(records, audit, rosters, models, clock)
         self._live = Live(records, models, rosters)
 
     def enrol(
@@ -61,17 +73,21 @@ class Enroller(Register):
         pictures: Sequence[Picture],
         *,
         idempotency_key: str | None = None,
+        consent: Consent | None = None,
     ) -> Enrolment:
         """Enrol the largest face of each picture, or the picture itself, as the collection's kind is.
 
         All that pass are committed together, or none.
 
-        idempotency_key: makes a retry find the samples that it enrolled.
-        Raises: AllRejected, CollectionNotFound, InvalidInput; IndexUnavailable, with nothing stored unless it says so.
+        idempotency_key: makes a retry find the samples that it enrolled; consent: takes the place of the subject's.
+        Raises: AllRejected, CollectionNotFound, ConsentRequired, InvalidInput; IndexUnavailable, with nothing stored
+        unless it says so.
         """
         with self._on_record(caller, "sample.enrol", Permission.ENROL, collection, id) as record:
             domain.subject_id(id)
-            live = self._live.of(self._records.collection(collection))
+            where = self._records.collection(collection)
+            self._require_consent(where, id, None if consent is None else inputs.consent(consent))
+            live = self._live.of(where)
             live.roster.settle()  # an index that cannot take what is enrolled refuses before anything is stored
             encoded: list[tuple[Picture, EncodedFace, tuple[domain.Box, ...]]] = []
             rejected: list[Rejected] = []
@@ -86,7 +102,7 @@ class Enroller(Register):
             conflicts = [self._conflict(live, id, face.vector) for _, face, _ in encoded]
             record.details["conflicts"] = sum(conflict is not None for conflict in conflicts)
             faces = [(picture, face) for picture, face, _ in encoded]
-            subject, samples = self._commit(live.collection, id, faces, idempotency_key, record.commit())
+            subject, samples = self._commit(live.collection, id, faces, idempotency_key, consent, record.commit())
             self._rosters.catch_up()
             require_found(live)
             enrolled = tuple(
@@ -101,6 +117,7 @@ class Enroller(Register):
         id: str,
         faces: Sequence[tuple[Picture, EncodedFace]],
         idempotency_key: str | None,
+        consent: Consent | None,
         entry: AuditEntry,
     ) -> tuple[Subject, list[Sample]]:
         """Store the faces in every space that the collection has at the moment of the commit.
@@ -116,10 +133,17 @@ class Enroller(Register):
                 for i, ((picture, face), sample_id) in enumerate(zip(faces, ids, strict=True))
             ]
             try:
-                return self._records.add_samples(where, id, new, entry)
+                return self._records.add_samples(where, id, new, entry, consent)
             except GenerationChanged:
                 continue
         raise Conflict("the collection's generations change again and again; try later")
+
+    def _require_consent(self, where: Collection, id: str, given: Consent | None) -> None:
+        """Raises: ConsentRequired, before anything is looked for in the pictures."""
+        if where.require_consent and given is None:
+            with contextlib.suppress(SubjectNotFound):
+                given = self._records.subject(where, id).consent
+        require_consent(where, given, self._clock())
 
     def _sample_id(self, idempotency_key: str | None, ordinal: int) -> str:
         if idempotency_key is None:

@@ -10,6 +10,7 @@ LookalikeError
 │  ├ LimitExceeded        limit_exceeded          more of something than may be kept
 │  ├ BadArchive           bad_archive             many pictures in one file, and the file is not sound
 │  ├ ModelNotAvailable    model_not_available
+│  ├ ConsentRequired      consent_required        the collection enrols nobody without a valid consent
 │  └ WrongKind            wrong_kind              faces asked of a collection of pictures, or the other way round
 ├ Unauthenticated         unauthenticated
 │  ├ IncompleteSignature  incomplete_signature    a request signed as AWS's are lacks a part, or one is malformed
@@ -23,6 +24,7 @@ LookalikeError
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
 │  ├ JobNotFound          job_not_found
+│  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
 │  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
@@ -35,7 +37,9 @@ LookalikeError
 │  ├ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
 │  ├ LicenceNotAccepted   licence_not_accepted    a model that is not for commercial use, and nobody said yes to that
 │  ├ ModelInUse           model_in_use            a collection or new collections still need the model
-│  └ NoEarlierModel       no_earlier_model        nothing was active before this model
+│  ├ NoEarlierModel       no_earlier_model        nothing was active before this model
+│  ├ LegalHold            legal_hold              what is to be erased or overwritten must be kept for now
+│  └ NeedsConfirmation    needs_confirmation      more would be erased at once, or sooner, than is done unasked
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
@@ -108,6 +112,10 @@ class ModelNotAvailable(InvalidInput):
     code = "model_not_available"
 
 
+class ConsentRequired(InvalidInput):
+    code = "consent_required"
+
+
 class WrongKind(InvalidInput):
     code = "wrong_kind"
 
@@ -160,6 +168,10 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class HoldNotFound(NotFound):
+    code = "hold_not_found"
+
+
 class UnknownNotFound(NotFound):
     code = "unknown_not_found"
 
@@ -210,6 +222,14 @@ class ModelInUse(Conflict):
 
 class NoEarlierModel(Conflict):
     code = "no_earlier_model"
+
+
+class LegalHold(Conflict):
+    code = "legal_hold"
+
+
+class NeedsConfirmation(Conflict):
+    code = "needs_confirmation"
 
 
 class Overloaded(LookalikeError):

@@ -359,6 +359,8 @@ def checked(entry: Entry, spaces: Sequence[Space]) -> Entry:
         inputs.metadata(entry.metadata)
         inputs.moment(entry.valid_from, "valid_from")
         inputs.moment(entry.valid_until, "valid_until")
+        if entry.consent is not None and entry.consent.expires_at is not None:
+            inputs.moment(entry.consent.expires_at, "consent.expires_at")
         return replace(entry, key="")
     if len(entry.id) != 32 or not set(entry.id) <= set("0123456789abcdef"):
         raise InvalidInput("a sample's id is not one")

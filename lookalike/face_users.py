@@ -7,7 +7,7 @@ under its own key, and is erased by itself.
 
 from __future__ import annotations
 
-import datetime
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ import numpy as np
 
 from lookalike import domain
 from lookalike.answers import Caller
+from lookalike.consent import require_consent
 from lookalike.domain import Collection, Embeddings, Face, Floats, Kind, Permission, Space, Subject
 from lookalike.errors import Conflict, FaceNotFound, InvalidInput, LimitExceeded, SampleNotFound, SubjectNotFound
 from lookalike.face_marks import HAS_FACES, IMAGE_ID, USER_ID, People
@@ -26,7 +27,6 @@ from lookalike.inputs import rate
 from lookalike.live import Answering
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog
-from lookalike.roster import subject_is_valid
 
 MAX_FACES_OF_USER = 100
 
@@ -70,23 +70,24 @@ class FaceUsers:
         audit: AuditLog,
         gallery: Gallery,
         faces: Faces,
-        today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._records = records
         self._audit = audit
         self._gallery = gallery
         self._faces = faces
-        self._today = today
+        self._clock = clock
 
     # ------------------------------------------------------------------------------ create, list, delete
 
     def create(self, caller: Caller, name: str, user: str) -> Subject:
-        """Raises: CollectionNotFound, WrongKind, Conflict if there is a user or a face of this id."""
+        """Raises: CollectionNotFound, WrongKind, ConsentRequired; Conflict if there is a user or a face of this id."""
         with on_record(self._audit, caller, "user.create", Permission.ENROL, name, user) as record:
             where = self._where(name)
             try:
                 self._records.subject(where, domain.subject_id(user))
             except SubjectNotFound:
+                require_consent(where, None, 0.0)
                 stored = self._records.put_subject(where, Subject("", user, {}), record.commit())
                 self._gallery.live.catch_up()
                 return stored
@@ -138,8 +139,7 @@ class FaceUsers:
         """
         with on_record(self._audit, caller, "user.associate", Permission.ENROL, name, user) as record:
             where, subject = self._user(name, user)
-            if HAS_FACES not in subject.metadata:
-                self._records.change_subject(where, subject, _with_faces, record.entry())
+            self._records.change_same(where, subject, _with_faces(self._clock()), record.entry(), overwrites=False)
             live = self._gallery.live.of(where)
             bar = live.calibration.threshold_for_fmr(rate(fmr, "fmr")).similarity
             own = self._faces.numbers_of_user(live, user)
@@ -211,7 +211,7 @@ class FaceUsers:
             kept = {name: value for name, value in now.metadata.items() if name != USER_ID}
             return replace(now, metadata=kept if after is None else kept | {USER_ID: after})
 
-        self._records.change_subject(where, face, marked, entry)
+        self._records.change_same(where, face, marked, entry, overwrites=before is not None)
 
     # --------------------------------------------------------------------------------------------- search
 
@@ -272,7 +272,9 @@ class FaceUsers:
             owners = dict.fromkeys(key for hit in hits if (key := roster.owner(hit.label)) is not None)
             users = {key: people.user_of.get(key, key) for key in owners}
             if k >= total or len(set(users.values())) >= limit:
-                return self._scored(live, people, query, users)[:limit]
+                found = self._scored(live, people, query, users)
+                if k >= total or len(found) >= limit:
+                    return found[:limit]
             k = min(total, 4 * k)
         return []
 
@@ -285,10 +287,10 @@ class FaceUsers:
         for id in {users[key] for key in users if key in people.user_of} - found.keys():
             with suppress(SubjectNotFound):  # whoever was erased by the service's own calls is nobody's user any more
                 found[id] = self._records.subject(live.collection, id)
-        today, scored = self._today(), []
+        good, scored = self._gallery.good(live.collection, {subject.key for subject in found.values()}), []
         for subject in found.values():
             vectors = _vectors(live, _labels(live, people, subject))
-            if len(vectors) and subject_is_valid(subject, today):
+            if len(vectors) and subject.key in good:
                 scored.append((subject, fuse(query, vectors, live.roster.fusion)))
         return sorted(scored, key=lambda pair: -pair[1])
 
@@ -308,8 +310,9 @@ class FaceUsers:
         return where, subject
 
 
-def _with_faces(user: Subject) -> Subject:
-    return replace(user, metadata={**user.metadata, HAS_FACES: "1"})
+def _with_faces(now: float) -> Callable[[Subject], Subject]:
+    """Marks a user, who is kept from now on as long as the faces that it is given."""
+    return lambda user: replace(user, metadata={**user.metadata, HAS_FACES: "1"}, renewed_at=now)
 
 
 def _labels(live: Answering, people: People, user: Subject) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from lookalike.answers import Caller, Picture
+from lookalike.consent import require_consent
 from lookalike.domain import (
     AuditEntry,
     Box,
@@ -70,13 +71,16 @@ class FaceRecords(Records, Protocol):
         """A sample and whose it is. Raises: SampleNotFound."""
         ...
 
-    def change_subject(
-        self, collection: Collection, subject: Subject, change: Callable[[Subject], Subject], entry: AuditEntry
+    def change_same(
+        self,
+        collection: Collection,
+        subject: Subject,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
     ) -> Subject:
-        """Replace a subject by what `change` makes of its newest state, as if nobody else wrote meanwhile.
-
-        Raises: SubjectNotFound if it is gone, even if another of its id came after it, and what `change` raises.
-        """
+        """As `change_subject`, of this subject alone: SubjectNotFound also if another of its id came after it."""
         ...
 
 
@@ -147,11 +151,12 @@ class Faces:
 
         The same picture with the same external id finds the faces that it made before, so a retry is harmless.
         size_of: width and height of a picture that can be decoded; min_quality: 0 to 1.
-        Raises: CollectionNotFound, WrongKind, UnsupportedImage, ImageTooLarge, IndexUnavailable.
+        Raises: CollectionNotFound, WrongKind, ConsentRequired, UnsupportedImage, ImageTooLarge, IndexUnavailable.
         """
         with on_record(self._audit, caller, "face.index", Permission.ENROL, name) as record:
             live = self._gallery.live.of(self._records.collection(name))
             live.collection.require(Kind.FACE)
+            require_consent(live.collection, None, 0.0)
             live.roster.settle()
             found = live.encoder.encode(image, enrolment=True, crops=True)
             fit = [face for face in found if face.face.quality.score >= min_quality]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from lookalike.domain import (
     Face,
     Keep,
     Kind,
+    Labels,
     Permission,
     Receipt,
     Subject,
@@ -41,6 +41,7 @@ from lookalike.enrolment import Enroller
 from lookalike.errors import (
     FaceNotFound,
     InvalidInput,
+    LegalHold,
     ModelNotAvailable,
     NotCalibrated,
     NotFound,
@@ -53,7 +54,8 @@ from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
 from lookalike.regions import Seen, places, windows
 from lookalike.register import UNSET
-from lookalike.roster import Ranked, Rosters, subject_is_valid
+from lookalike.roster import Ranked, Rosters
+from lookalike.standing import Standing, standings
 from lookalike.thresholds import recalibrate
 from lookalike.trials import Trials, timed
 from lookalike.unknowns import UnknownFaces, UnknownStore
@@ -95,7 +97,6 @@ class Gallery(Enroller):
         rosters: Rosters,
         models: Models,
         trials: Trials,
-        today: Callable[[], str] = lambda: datetime.datetime.now(datetime.UTC).date().isoformat(),
         probes: ProbeLog | None = None,
         max_regions: int = DEFAULT_MAX_REGIONS,
         unknown_store: UnknownStore | None = None,
@@ -105,10 +106,9 @@ class Gallery(Enroller):
 
         unknown_store: where faces that match nobody are kept, for collections that keep them.
         """
-        super().__init__(records, audit, rosters, models)
+        super().__init__(records, audit, rosters, models, clock)
         self._trials = trials
         self._probes = probes or ProbeLog(None)
-        self._today = today
         self._max_regions = max_regions
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
 
@@ -263,8 +263,8 @@ class Gallery(Enroller):
         else:
             bar = _decide(live, size, ask.threshold, ask.fpir)
         queries = Embeddings(where.space, np.stack([face.vector for face in faces]))
-        ranked = roster.rank(queries, ask.limit, None if selection is None else selection[0])
-        hits = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
+        ranked, kept = self._ranked(live, queries, ask.limit, None if selection is None else selection[0], bar)
+        hits = [[r for r in row if r.similarity >= bar.similarity] for row in kept]
         answers = self.candidates(live, size, hits)
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
         identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
@@ -285,7 +285,7 @@ class Gallery(Enroller):
         picture = live.pictures.opened(image)
         boxes = windows(*picture.size, self._max_regions)
         bar = _decide(live, size, ask.threshold, ask.fpir, parts=len(boxes))
-        ranked = roster.rank(picture.embed(boxes), ask.limit, allowed)
+        _, ranked = self._ranked(live, picture.embed(boxes), ask.limit, allowed, bar)
         seen = [Seen(box, tuple(near)) for box, near in zip(boxes, ranked, strict=True) if near]
         found = places(seen, bar.similarity)
         hits = [[r for r in place.ranked if r.similarity >= bar.similarity] for place in found]
@@ -313,9 +313,10 @@ class Gallery(Enroller):
         kept = self._records.crops(live.collection, list(samples.values()))
         compared = [r for r in near if r.number in samples and samples[r.number].id in kept]
         found = live.pictures.likeness(image, [kept[samples[r.number].id] for r in compared], ask.box)
+        good = self.good(live.collection, {r.subject_key for r in compared})
         likest: dict[str, tuple[float, Ranked]] = {}
         for likeness, ranked in sorted(zip(found, compared, strict=True), key=lambda pair: -pair[0]):
-            if likeness >= NEAR_DUPLICATE:
+            if likeness >= NEAR_DUPLICATE and ranked.subject_key in good:
                 likest.setdefault(ranked.subject_key, (likeness, ranked))
         hits = list(likest.values())[: ask.limit]
         (candidates,) = self.candidates(live, size, [[ranked for _, ranked in hits]])
@@ -328,14 +329,17 @@ class Gallery(Enroller):
     def candidates(
         self, live: Answering, size: int, hits: list[list[Ranked]], parts: int = 1
     ) -> list[tuple[Candidate, ...]]:
-        """The subjects of these hits: their records are opened, and no others. parts: of the picture, searched."""
+        """The subjects of these hits that may be candidates now: their records are opened, and no others.
+
+        parts: of the picture, searched.
+        """
         collection, known = live.collection, live.known
         matched = [r for row in hits for r in row]
         if not matched:
             return [() for _ in hits]
-        today = self._today()
         subjects = self._records.subjects(collection, sorted({r.subject_key for r in matched}))
         samples = {s.number: s.id for s in self._records.samples_numbered(collection, [r.number for r in matched])}
+        found = self._standings(collection, subjects)
         return [
             tuple(
                 Candidate(
@@ -348,10 +352,37 @@ class Gallery(Enroller):
                 for r in row
                 if (subject := subjects.get(r.subject_key)) is not None
                 and r.number in samples
-                and subject_is_valid(subject, today)
+                and found[r.subject_key] is Standing.GOOD
             )
             for row in hits
         ]
+
+    def _ranked(
+        self, live: Answering, queries: Embeddings, limit: int, allowed: Labels | None, bar: Threshold
+    ) -> tuple[list[list[Ranked]], list[list[Ranked]]]:
+        """The nearest subjects of each query, and the `limit` nearest without those who may not be candidates.
+
+        Whoever reaches the bar and is not valid, past retention or without consent takes no place of others.
+        """
+        asked = limit
+        while True:
+            ranked = live.roster.rank(queries, asked, allowed)
+            over = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
+            matched = {r.subject_key for row in over for r in row}
+            good = self.good(live.collection, matched)
+            if all(len(row) < asked or sum(r.subject_key in good for r in row) >= limit for row in over):
+                out = matched - good
+                return ranked, [[r for r in row if r.subject_key not in out][:limit] for row in ranked]
+            asked *= 2
+
+    def good(self, where: Collection, keys: set[str]) -> set[str]:
+        """Those of these subjects that may be candidates now."""
+        subjects = self._records.subjects(where, sorted(keys)) if keys else {}
+        return {key for key, found in self._standings(where, subjects).items() if found is Standing.GOOD}
+
+    def _standings(self, where: Collection, subjects: Mapping[str, Subject]) -> dict[str, Standing]:
+        enrolled = self._records.last_enrolled(subjects) if where.retention_days is not None else {}
+        return standings(where, subjects, enrolled, self._clock())
 
     def verify(
         self,
@@ -375,7 +406,8 @@ class Gallery(Enroller):
             if found is None:
                 raise SampleNotFound("the subject has no sample to compare with")
             bar = _explicit(threshold, 1) or _for_fmr(live.calibration, fmr)
-            match = found[0] >= bar.similarity and subject_is_valid(subject, self._today())
+            good = self._standings(live.collection, {subject.key: subject})[subject.key] is Standing.GOOD
+            match = found[0] >= bar.similarity and good
             record.details.update(match=int(match))
             rate = None if live.known is None else live.known.fmr(found[0])
             return Verification(match, found[0], bar, rate, face.face)
@@ -420,7 +452,14 @@ class Gallery(Enroller):
             self.unknowns.clear(caller, info.collection)
         return info
 
-    def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
+    def erase_subject(
+        self,
+        caller: Caller,
+        collection: str,
+        id: str,
+        only_if: Callable[[Subject, float], bool] | None = None,
+        why: str = "",
+    ) -> Receipt:
         """Destroy a subject's key and all that it opens.
 
         Before that go the faces that were given to it one by one, and the unknown faces that look like it.
@@ -428,13 +467,25 @@ class Gallery(Enroller):
         if caller.principal.may(Permission.ERASE, collection):
             with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
                 where = self._records.collection(collection)
-                for face in self._given_faces(where, self._records.subject(where, id)):
-                    super().erase_subject(caller, collection, face.id)
-                if where.keep_unknown_days is not None:
-                    roster = self._live.of(where).roster
-                    numbers = roster.numbers(self._records.subject(where, id).key)
-                    self.unknowns.forget_like(caller, where, roster.index.vectors(numbers))
-        return super().erase_subject(caller, collection, id)
+                subject = self._records.subject(where, id)
+                newest = self._records.last_enrolled([subject.key]).get(subject.key, 0.0)
+                if self._is_free(where, subject) and (only_if is None or only_if(subject, newest)):
+                    # Those that are held come first, and refuse all of it.
+                    for face in sorted(self._given_faces(where, subject), key=lambda face: self._is_free(where, face)):
+                        super().erase_subject(caller, collection, face.id, why=why)
+                    if where.keep_unknown_days is not None:
+                        roster = self._live.of(where).roster
+                        numbers = roster.numbers(subject.key)
+                        self.unknowns.forget_like(caller, where, roster.index.vectors(numbers))
+        return super().erase_subject(caller, collection, id, only_if, why)
+
+    def _is_free(self, where: Collection, subject: Subject) -> bool:
+        """Whether no legal hold is on a subject."""
+        try:
+            self._records.require_unheld(where, subject.id)
+        except LegalHold:
+            return False
+        return True
 
     def _given_faces(self, where: Collection, subject: Subject) -> list[Subject]:
         """The single faces that were given to a subject as a user."""

@@ -6,11 +6,13 @@ import datetime
 import math
 from collections.abc import Mapping
 
+from lookalike.domain import Consent
 from lookalike.errors import InvalidInput
 
 MAX_METADATA = 64
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 1024
+MAX_CONSENT_TEXT = 1024
 
 
 def similarity(value: float) -> float:
@@ -32,7 +34,7 @@ def retention(value: object) -> int | None:
     """Days, or None for no limit. Raises: InvalidInput."""
     if value is None:
         return None
-    if not isinstance(value, int) or not 1 <= value <= 36_500:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 36_500:
         raise InvalidInput("retention_days: 1 to 36500 days are allowed, or null for no limit")
     return value
 
@@ -54,6 +56,17 @@ def moment(value: str | None, name: str) -> str | None:
         datetime.datetime.fromisoformat(value)
     except ValueError:
         raise InvalidInput(f"{name}: a date or time in ISO 8601 is allowed, such as 2030-12-31") from None
+    return value
+
+
+def consent(value: Consent) -> Consent:
+    """The same. Raises: InvalidInput unless it says what it rests on and until when, if not for ever."""
+    if not 1 <= len(value.basis) <= MAX_CONSENT_TEXT or len(value.reference) > MAX_CONSENT_TEXT:
+        raise InvalidInput(
+            f"consent: a basis of 1-{MAX_CONSENT_TEXT} characters is needed, such as consent or contract, and a "
+            f"reference of at most {MAX_CONSENT_TEXT} is allowed"
+        )
+    moment(value.expires_at, "consent.expires_at")
     return value
 
 

@@ -18,6 +18,7 @@ from lookalike.domain import (
     Box,
     Change,
     Collection,
+    Consent,
     Embeddings,
     EncodedFace,
     Face,
@@ -596,7 +597,7 @@ class Records(Protocol):
         ...
 
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
-        """Destroys its key with all its records."""
+        """Destroys its key with all its records. Raises: LegalHold if one is on anything of it."""
         ...
 
     def count(self, collection: Collection) -> tuple[int, int]:
@@ -605,7 +606,33 @@ class Records(Protocol):
 
     # subjects
     def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
-        """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored."""
+        """Create, or replace metadata, consent and validity of the subject with this `id`; `key` is ignored.
+
+        A consent that was withdrawn stays so unless another is given. Raises: LegalHold if anything would be lost.
+        """
+        ...
+
+    def change_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
+    ) -> Subject:
+        """Replace a subject by what `change` makes of its newest state.
+
+        overwrites: something that is known of it is lost with that. Raises: SubjectNotFound, and then LegalHold.
+        """
+        ...
+
+    def require_unheld(self, collection: Collection, subject_id: str) -> None:
+        """Raises: LegalHold if one is on the subject or its collection."""
+        ...
+
+    def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
+        """When the newest sample of each of these subjects was enrolled; those without samples are left out."""
         ...
 
     def subject(self, collection: Collection, subject_id: str) -> Subject:
@@ -622,16 +649,32 @@ class Records(Protocol):
         """Raises: InvalidInput for a cursor that this service did not give."""
         ...
 
-    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
-        """Destroys the subject's key with its records. Raises: SubjectNotFound."""
+    def erase_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        entry: AuditEntry,
+        only_if: Callable[[Subject, float], bool] | None = None,
+    ) -> Receipt:
+        """Destroys the subject's key with its records.
+
+        only_if: asked within the transaction, with the subject and when its newest sample was enrolled (0 for none).
+        Raises: SubjectNotFound, LegalHold; Conflict where `only_if` says no.
+        """
         ...
 
     # samples
     def add_samples(
-        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        samples: Sequence[NewSample],
+        entry: AuditEntry,
+        consent: Consent | None = None,
     ) -> tuple[Subject, list[Sample]]:
         """Creates the subject if it is new; samples whose id is there already are returned as they are.
 
+        consent: takes the place of the subject's.
         Raises: GenerationChanged if the collection has got a generation that they have no template for.
         """
         ...
@@ -664,7 +707,7 @@ class Records(Protocol):
         ...
 
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
-        """Raises: SampleNotFound."""
+        """Raises: SampleNotFound, LegalHold."""
         ...
 
     def picture(self, collection: Collection, subject: Subject, sample_id: str, kind: Keep) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from lookalike import domain, inputs
 from lookalike.answers import Caller, CollectionInfo
+from lookalike.consent import require_consent
 from lookalike.domain import (
     AuditEntry,
     Collection,
@@ -46,7 +48,15 @@ INDEX: Final = "index"
 class Register:
     """Collections and subjects: create, read, change, erase. Thread-safe; it sees no pictures."""
 
-    def __init__(self, records: Records, audit: AuditLog, rosters: Rosters, models: Models) -> None:
+    def __init__(
+        self,
+        records: Records,
+        audit: AuditLog,
+        rosters: Rosters,
+        models: Models,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._records = records
         self._audit = audit
         self._rosters = rosters
@@ -137,7 +147,7 @@ class Register:
             )
 
     def delete_collection(self, caller: Caller, name: str) -> Receipt:
-        """Destroys the collection's key and everything under it. Raises: CollectionNotFound."""
+        """Destroys the collection's key and everything under it. Raises: CollectionNotFound, LegalHold."""
         with self._on_record(caller, "collection.delete", Permission.DELETE_COLLECTIONS, name) as record:
             where = self._records.collection(name)
             receipt = self._records.delete_collection(where, record.commit())
@@ -166,17 +176,21 @@ class Register:
         valid_from: str | None = None,
         valid_until: str | None = None,
     ) -> Subject:
-        """Create a subject, or replace what is known of it. Raises: CollectionNotFound, InvalidInput."""
+        """Create a subject, or replace what is known of it.
+
+        Raises: CollectionNotFound, InvalidInput, ConsentRequired; LegalHold if anything would be overwritten.
+        """
         with self._on_record(caller, "subject.put", Permission.ENROL, collection, id) as record:
             where = self._records.collection(collection)
             subject = Subject(
                 key="",
                 id=domain.subject_id(id),
                 metadata=with_marks_of(self._metadata_of(where, id), inputs.metadata(metadata)),
-                consent=consent,
+                consent=None if consent is None else inputs.consent(consent),
                 valid_from=inputs.moment(valid_from, "valid_from"),
                 valid_until=inputs.moment(valid_until, "valid_until"),
             )
+            require_consent(where, subject.consent, self._clock())
             stored = self._records.put_subject(where, subject, record.commit())
             self._rosters.catch_up()
             return stored
@@ -203,11 +217,24 @@ class Register:
                 raise InvalidInput("limit: 1 to 100 are allowed")
             return self._records.list_subjects(self._records.collection(collection), limit, cursor, metadata)
 
-    def erase_subject(self, caller: Caller, collection: str, id: str) -> Receipt:
-        """Destroy a subject's key and all that it opens. Raises: CollectionNotFound, SubjectNotFound."""
+    def erase_subject(
+        self,
+        caller: Caller,
+        collection: str,
+        id: str,
+        only_if: Callable[[Subject, float], bool] | None = None,
+        why: str = "",
+    ) -> Receipt:
+        """Destroy a subject's key and all that it opens.
+
+        only_if: as `Records.erase_subject` takes it; why: a rule's word for it, where it was not asked for.
+        Raises: CollectionNotFound, SubjectNotFound, LegalHold; Conflict where `only_if` says no.
+        """
         with self._on_record(caller, "subject.erase", Permission.ERASE, collection, id) as record:
+            if why:
+                record.details["why"] = why
             where = self._records.collection(collection)
-            receipt = self._records.erase_subject(where, id, record.commit())
+            receipt = self._records.erase_subject(where, id, record.commit(), only_if)
             self._rosters.catch_up()
             return self._told_pending(where, receipt)
 
@@ -216,7 +243,7 @@ class Register:
         return replace(receipt, pending=(INDEX,)) if self._rosters.owes(where) else receipt
 
     def delete_sample(self, caller: Caller, collection: str, id: str, sample_id: str) -> None:
-        """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound."""
+        """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound, LegalHold."""
         with self._on_record(caller, "sample.delete", Permission.ERASE, collection, id) as record:
             where = self._records.collection(collection)
             subject = self._records.subject(where, id)

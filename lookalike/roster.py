@@ -27,7 +27,6 @@ from lookalike.domain import (
     Op,
     Sample,
     Space,
-    Subject,
 )
 from lookalike.errors import IndexUnavailable, TamperedData
 from lookalike.fusion import FUSIONS, Fusion, fuse
@@ -487,10 +486,3 @@ def _generations(collection: Collection) -> list[tuple[str, str]]:
 def _will_be_asked(collection: Collection, generation: Generation) -> bool:
     tried = collection.trial is not None and collection.trial.generation == generation.id
     return tried or generation.state is GenerationState.READY
-
-
-def subject_is_valid(subject: Subject, today: str) -> bool:
-    """Whether a subject may be a candidate on this day. today: ISO 8601; an open end is no bound."""
-    if subject.valid_from is not None and today < subject.valid_from[: len(today)]:
-        return False
-    return subject.valid_until is None or today <= subject.valid_until[: len(today)]

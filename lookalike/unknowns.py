@@ -21,9 +21,11 @@ import numpy as np
 
 from lookalike import domain
 from lookalike.answers import Caller
+from lookalike.consent import require_consent
 from lookalike.domain import (
     AuditEntry,
     Collection,
+    Consent,
     EncodedFace,
     Floats,
     Keep,
@@ -41,6 +43,7 @@ from lookalike.errors import (
     InvalidInput,
     StorageFull,
     StorageUnavailable,
+    SubjectNotFound,
     UnknownNotFound,
 )
 from lookalike.live import Live
@@ -270,7 +273,8 @@ class UnknownFaces:
         """Make its kept faces samples of a subject, old or new, and forget it as unknown, with rows that look alike.
 
         The samples have the faces' ids, so that asking again after a crash finds them.
-        Raises: CollectionNotFound, UnknownNotFound, Conflict where nothing is kept that could be enrolled.
+        Raises: CollectionNotFound, UnknownNotFound, ConsentRequired unless the subject has one already where that is
+        asked for, Conflict where nothing is kept that could be enrolled.
         """
         with on_record(self._audit, caller, "unknown.enrol", Permission.ENROL, name, subject) as record:
             domain.subject_id(subject)
@@ -278,6 +282,8 @@ class UnknownFaces:
             row = self._row(where, id)
             if not row.faces:
                 raise Conflict("it was dismissed, so no face is kept that could be enrolled")
+            if where.require_consent:
+                require_consent(where, self._consent_of(where, subject), self._clock())
             record.details.update(unknown=id, samples=len(row.faces), seen=row.seen)
             stored, samples = self._enrolled(where, subject, row, record.commit())
             self._live.catch_up()
@@ -392,6 +398,11 @@ class UnknownFaces:
                 known = _Known(version, Groups(where.space.key, rows), others)
                 self._known[where.id] = known
             return known
+
+    def _consent_of(self, where: Collection, subject: str) -> Consent | None:
+        with suppress(SubjectNotFound):
+            return self._records.subject(where, subject).consent
+        return None
 
     def _enrolled(
         self, seen: Collection, subject: str, row: Unknown, entry: AuditEntry

@@ -14,9 +14,16 @@ from lookalike.errors import InvalidInput, PermissionDenied
 
 _VIEWER = frozenset({Permission.READ})
 _IDENTIFIER = _VIEWER | {Permission.IDENTIFY}
-_ENROLLER = _IDENTIFIER | {Permission.ENROL, Permission.READ_CROPS}
+_ENROLLER = _IDENTIFIER | {Permission.ENROL, Permission.READ_CROPS, Permission.CONSENT}
 _OPERATOR = _VIEWER | {Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.MANAGE_MODELS}
-_PRIVACY = _VIEWER | {Permission.DELETE_COLLECTIONS, Permission.ERASE}
+_PRIVACY = _VIEWER | {
+    Permission.DELETE_COLLECTIONS,
+    Permission.ERASE,
+    Permission.RETENTION,
+    Permission.CONSENT,
+    Permission.HOLD,
+    Permission.EXPORT_SUBJECT,
+}
 
 ROLES: dict[str, frozenset[Permission]] = {
     "viewer": _VIEWER,

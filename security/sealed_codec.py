@@ -35,6 +35,9 @@ from lookalike.domain import (
 )
 
 _LENGTH_BYTES = 4
+_RULES = ("require_consent", "erase_expired_consent")
+"""Fields of a collection that its row names where they are on."""
+
 _scan = json.JSONDecoder().raw_decode
 """Quicker than json.loads, and strict enough: what is decoded here was sealed by us and has just been verified."""
 
@@ -66,6 +69,9 @@ def encode_collection(collection: Collection) -> bytes:
         held["past"] = [_encode_space(space) for space in collection.past]
     if collection.keep_unknown_days is not None:
         held["keep_unknown_days"] = collection.keep_unknown_days
+    for rule in _RULES:
+        if getattr(collection, rule):
+            held[rule] = True
     if (trial := collection.trial) is not None:
         held["trial"] = [trial.generation, trial.mode.value, trial.share, trial.worse]
     return canonical(held)
@@ -91,6 +97,7 @@ def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
         past=tuple(Space(*space) for space in held.get("past", ())),
         trial=Trial(trial[0], TrialMode(trial[1]), trial[2], trial[3]) if trial is not None else None,
         keep_unknown_days=held.get("keep_unknown_days"),
+        **{rule: held.get(rule, False) for rule in _RULES},
     )
 
 
@@ -125,11 +132,14 @@ def encode_subject(subject: Subject) -> bytes:
     held: dict[str, object] = {"id": subject.id, "metadata": dict(subject.metadata), "created_at": subject.created_at}
     if subject.consent is not None:
         consent = subject.consent
-        held["consent"] = [consent.basis, consent.reference, consent.expires_at]
+        withdrawn = [] if consent.withdrawn_at is None else [consent.withdrawn_at]
+        held["consent"] = [consent.basis, consent.reference, consent.expires_at, *withdrawn]
     if subject.valid_from is not None:
         held["valid_from"] = subject.valid_from
     if subject.valid_until is not None:
         held["valid_until"] = subject.valid_until
+    if subject.renewed_at:
+        held["renewed_at"] = subject.renewed_at
     return canonical(held)
 
 
@@ -146,6 +156,7 @@ def decode_subject(key: str, updated_at: float, data: bytes) -> Subject:
         held.get("valid_until"),
         held["created_at"],
         updated_at,
+        held.get("renewed_at", 0.0),
     )
 
 

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 
 from lookalike.domain import AuditEntry, Collection, NewSample, Sample, Subject
 from lookalike.errors import Conflict, SampleNotFound, SubjectNotFound
-from lookalike.ports import RowWriter, SampleRow, SubjectRow
+from lookalike.ports import RowWriter, SampleRow
 from security.sealed_records import SealedRecords, inserted
-
-_ATTEMPTS = 32
 
 
 class SealedFaceRecords(SealedRecords):
@@ -54,31 +52,21 @@ class SealedFaceRecords(SealedRecords):
                 return owners[row.subject_key], samples[0]
         raise SampleNotFound("there is no such face in this collection")
 
-    def change_subject(
-        self, collection: Collection, subject: Subject, change: Callable[[Subject], Subject], entry: AuditEntry
+    def change_same(
+        self,
+        collection: Collection,
+        subject: Subject,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
     ) -> Subject:
-        for _ in range(_ATTEMPTS):
-            there = self._find(collection, subject.id)
-            if there is None or there.key != subject.key:
+        def changed(now: Subject) -> Subject:
+            if now.key != subject.key:
                 raise SubjectNotFound("there is no such subject")
-            row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
-            if self._replaced(collection, there, row, entry):
-                return stored
-        raise Conflict("this subject is being changed by others again and again; try later")
+            return change(now)
 
-    def _replaced(self, collection: Collection, there: SubjectRow, row: SubjectRow, entry: AuditEntry) -> bool:
-        """Whether the row was still as it was read, and is now replaced."""
-        note = self._audit.prepare(entry)
-
-        def replace(rows: RowWriter) -> bool:
-            self._row_of(rows, collection)
-            if rows.subject_by_lookup(collection.id, row.lookup) != there:
-                return False
-            rows.put_subject(row)
-            note(rows)
-            return True
-
-        return self._rows.write(replace)
+        return self.change_subject(collection, subject.id, changed, entry, overwrites=overwrites)
 
     def _in_own_spaces(self, collection: Collection, rows: Sequence[SampleRow]) -> list[Sample]:
         return self._opened(rows, lambda row: (collection.space_named(row.space), None))

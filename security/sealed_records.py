@@ -16,6 +16,7 @@ from lookalike.domain import (
     AuditEntry,
     Change,
     Collection,
+    Consent,
     Floats,
     Keep,
     NewSample,
@@ -35,10 +36,12 @@ from lookalike.errors import (
     SubjectNotFound,
 )
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
+from lookalike.standing import still_withdrawn
 from security.audit import SealedAuditLog
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
+from security.holds import require_free, require_none
 from security.keys import KeyRing
 from security.ledger_copy import Ledger
 from security.sealed_adoption import exports_of
@@ -125,6 +128,7 @@ class SealedRecords:
     def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
         def delete(rows: RowWriter) -> Receipt:
             self._row_of(rows, collection)
+            require_none(rows, collection.id)
             subjects, samples = rows.count(collection.id)
             exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
@@ -158,14 +162,19 @@ class SealedRecords:
         note = self._audit.prepare(entry)
 
         def attempt() -> Subject:
-            there, now = self._find(collection, subject.id), self._clock()
+            there, now, overwrites = self._find(collection, subject.id), self._clock(), False
             if there is None:
                 row, _, stored = self._sealer.new_subject(collection, subject, now)
             else:
-                row, stored = self._sealer.changed_subject(there, subject, now)
+                before = self._sealer.open_subject(there)
+                consent = still_withdrawn(before.consent, subject.consent)
+                row, stored = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
+                overwrites = replace(stored, updated_at=before.updated_at) != before
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
+                if overwrites:
+                    require_free(rows, collection.id, row.key)
                 rows.put_subject(row)
                 note(rows)
 
@@ -173,6 +182,45 @@ class SealedRecords:
             return stored
 
         return _until_unmoved(attempt)
+
+    def change_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        change: Callable[[Subject], Subject],
+        entry: AuditEntry,
+        *,
+        overwrites: bool = True,
+    ) -> Subject:
+        note = self._audit.prepare(entry)
+
+        def attempt() -> Subject:
+            there = self._find(collection, subject_id)
+            if there is None:
+                raise SubjectNotFound("there is no such subject")
+            row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
+
+            def put(rows: RowWriter) -> None:
+                self._require_unmoved(rows, collection, there.lookup, there, unchanged=True)
+                if overwrites:
+                    require_free(rows, collection.id, row.key)
+                rows.put_subject(row)
+                note(rows)
+
+            self._rows.write(put)
+            return stored
+
+        return _until_unmoved(attempt)
+
+    def require_unheld(self, collection: Collection, subject_id: str) -> None:
+        there = self._find(collection, subject_id)
+        if there is not None:
+            require_free(self._rows.read(), collection.id, there.key)
+
+    def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
+        reader = self._rows.read()
+        found = {key: reader.samples_of(key) for key in keys}
+        return {key: max(row.created_at for row in rows) for key, rows in found.items() if rows}
 
     def subject(self, collection: Collection, subject_id: str) -> Subject:
         row = self._find(collection, subject_id)
@@ -204,13 +252,24 @@ class SealedRecords:
                 break
         return Page(tuple(found), None)
 
-    def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
+    def erase_subject(
+        self,
+        collection: Collection,
+        subject_id: str,
+        entry: AuditEntry,
+        only_if: Callable[[Subject, float], bool] | None = None,
+    ) -> Receipt:
         lookup = self._sealer.subject_lookup(collection, subject_id)
 
         def erase(rows: RowWriter) -> Receipt:
             row = rows.subject_by_lookup(collection.id, lookup)
             if row is None:
                 raise SubjectNotFound("there is no such subject")
+            require_free(rows, collection.id, row.key)
+            if only_if is not None:
+                newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
+                if not only_if(self._sealer.open_subject(row), newest):
+                    raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
             numbers = rows.delete_subject(row.key)
             facts: dict[str, str | int] = {
                 "kind": "subject",
@@ -229,33 +288,51 @@ class SealedRecords:
         return self._rows.read().subject_by_lookup(collection.id, lookup)
 
     def _require_unmoved(
-        self, rows: RowReader, collection: Collection, lookup: bytes, there: SubjectRow | None
+        self,
+        rows: RowReader,
+        collection: Collection,
+        lookup: bytes,
+        there: SubjectRow | None,
+        *,
+        unchanged: bool = False,
     ) -> None:
-        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal."""
+        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal.
+
+        unchanged: also if anything else of its row is not as it was.
+        """
         self._row_of(rows, collection)
         now = rows.subject_by_lookup(collection.id, lookup)
-        if _key_of(now) != _key_of(there):
+        if _key_of(now) != _key_of(there) or (unchanged and now != there):
             raise _Moved
 
     # -------------------------------------------------------------------------------------------- samples
 
     def add_samples(
-        self, collection: Collection, subject_id: str, samples: Sequence[NewSample], entry: AuditEntry
+        self,
+        collection: Collection,
+        subject_id: str,
+        samples: Sequence[NewSample],
+        entry: AuditEntry,
+        consent: Consent | None = None,
     ) -> tuple[Subject, list[Sample]]:
         note = self._audit.prepare(entry)
 
         def attempt() -> tuple[Subject, list[Sample]]:
             there, now = self._find(collection, subject_id), self._clock()
             if there is None:
-                row, key, subject = self._sealer.new_subject(collection, Subject("", subject_id, {}), now)
+                row, key, subject = self._sealer.new_subject(collection, Subject("", subject_id, {}, consent), now)
             else:
                 row, key, subject = there, self._sealer.subject_key(there), self._sealer.open_subject(there)
+                if consent is not None and consent != subject.consent:
+                    row, subject = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
             sealed = [self._sealer.seal_sample(collection, row.key, key, new, now) for new in samples]
 
             def add(rows: RowWriter) -> list[SampleRow]:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row.lookup, there, unchanged=row is not there)
                 self._require_templates(rows, collection, samples)
-                if there is None:
+                if row is not there:
+                    if there is not None:
+                        require_free(rows, row.collection_id, row.key)
                     rows.put_subject(row)
                 added = [inserted(rows, row, sample, now) for sample in sealed]
                 note(rows)
@@ -319,6 +396,7 @@ class SealedRecords:
 
         def delete(rows: RowWriter) -> None:
             self._sample_row(rows, subject, sample_id)
+            require_free(rows, collection.id, subject.key)
             rows.delete_sample(sample_id)
             note(rows)
             facts = {"collection": collection.id, "subject": subject.key, "sample": sample_id}

@@ -111,7 +111,8 @@ class RowSealer:
     def changed_subject(self, row: SubjectRow, subject: Subject, at: float) -> tuple[SubjectRow, Subject]:
         """The row that replaces `row`, under the same key, and the subject as stored."""
         before = self.open_subject(row)
-        stored = replace(subject, key=row.key, created_at=before.created_at, updated_at=at)
+        renewed = max(before.renewed_at, subject.renewed_at)
+        stored = replace(subject, key=row.key, created_at=before.created_at, updated_at=at, renewed_at=renewed)
         payload = self._subject_payload(row.collection_id, self.subject_key(row), stored)
         return replace(row, payload=payload, updated_at=at), stored
 

@@ -117,7 +117,12 @@ class Enroller:
                 self.outcome.skipped += 1
         elif not self._enrol(picture, loaded, mark):
             return
-        self._put_facts(loaded)
+        try:
+            self._put_facts(loaded)
+        except ClientError as error:
+            if error.status in CONCERN_ALL:
+                raise
+            self._refuse(picture, loaded.subject, _reasons(error))
 
     def _is_enrolled(self, subject: str, mark: str) -> bool:
         """Whether the journal knows the picture and the service still has what it became."""
@@ -138,7 +143,7 @@ class Enroller:
 
     def _enrol(self, picture: Item, loaded: Loaded, mark: str) -> bool:
         try:
-            sample, again = self._send(loaded.subject, loaded.data, mark)
+            sample, again = self._send(loaded, mark)
         except ClientError as error:
             if error.status in CONCERN_ALL:
                 raise
@@ -152,14 +157,17 @@ class Enroller:
                 self.outcome.conflicts.append((picture.label, loaded.subject, conflict))
         return True
 
-    def _send(self, subject: str, data: bytes, mark: str) -> tuple[SampleJson, bool]:
+    def _send(self, loaded: Loaded, mark: str) -> tuple[SampleJson, bool]:
         """The sample, and whether it was there before."""
         attempt = 0
+        consent = None if loaded.facts.consent is None else _consent(loaded.facts.consent)
         while True:
-            pictures = [("image", data)]
-            answer, again = self._client.enrol_pictures(self._collection, subject, pictures, key_of(mark, attempt))
+            pictures = [("image", loaded.data)]
+            answer, again = self._client.enrol_pictures(
+                self._collection, loaded.subject, pictures, key_of(mark, attempt), consent
+            )
             sample = answer["samples"][0]
-            if not again or sample["id"] in self._samples(subject):
+            if not again or sample["id"] in self._samples(loaded.subject):
                 return sample, again
             attempt += 1
 
@@ -174,10 +182,13 @@ class Enroller:
 
     def _join_facts(self, subject: str, facts: Facts, found: SubjectJson) -> None:
         metadata = {**found["metadata"], **facts.metadata}
-        consent = found.get("consent") if facts.consent is None else _consent(facts.consent)
+        kept = found.get("consent")
+        if kept is not None and "withdrawn_at" in kept:
+            kept = None  # the service goes on keeping it
+        consent = kept if facts.consent is None else _consent(facts.consent)
         valid_from = facts.valid_from or found.get("valid_from")
         valid_until = facts.valid_until or found.get("valid_until")
-        before = (found["metadata"], found.get("consent"), found.get("valid_from"), found.get("valid_until"))
+        before = (found["metadata"], kept, found.get("valid_from"), found.get("valid_until"))
         if (metadata, consent, valid_from, valid_until) != before:
             self._client.put_subject(
                 self._collection,

@@ -38,6 +38,7 @@ TYPES: Mapping[str, str] = {
     "subject_not_found": "ResourceNotFoundException",
     "collection_exists": "ResourceAlreadyExistsException",
     "conflict": "ConflictException",
+    "legal_hold": "ConflictException",
     "generation_changed": "ConflictException",
     "idempotency_mismatch": "IdempotentParameterMismatchException",
     "overloaded": "ThrottlingException",

@@ -14,12 +14,15 @@ from lookalike.domain import Permission
 from lookalike.errors import JobNotFound, PermissionDenied
 from lookalike.jobs import Job
 
+_OWN = (Permission.ENROL, Permission.RETENTION)
+"""Rights with which one asks for jobs, and then sees one's own."""
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(strict_query)])
 
 
 @router.get("", response_model=JobList, responses=problems())
 async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
-    """The jobs of the collections that the caller may run jobs on, and the caller's own imports, newest first."""
+    """The jobs of the collections that the caller may run jobs on, and the caller's own, newest first."""
     require_jobs(caller)
     return await read(
         edge, lambda: JobList(items=[JobOut.of(job) for job in edge.services.jobs.jobs() if _sees(caller, job)])
@@ -45,15 +48,18 @@ async def cancel_job(id: str, request: Request, edge: EdgeDep, caller: CallerDep
 
 
 def require_jobs(caller: Caller) -> None:
-    """Raises: PermissionDenied unless the caller may run jobs somewhere, or import, which is a job too."""
-    if not any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, Permission.ENROL)):
-        raise PermissionDenied("this needs the permission 'run_jobs' or 'enrol', which the credential lacks")
+    """Raises: PermissionDenied unless the caller may run jobs somewhere, or import or erase the expired by one."""
+    if not any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, *_OWN)):
+        raise PermissionDenied(
+            "this needs the permission 'run_jobs', 'enrol' or 'retention', which the credential lacks"
+        )
 
 
 def _sees(caller: Caller, job: Job) -> bool:
     """Those who may run jobs see them; whoever asked for one sees that."""
-    own = job.principal == caller.principal.id and caller.principal.may(Permission.ENROL, job.collection)
-    return own or caller.principal.may(Permission.RUN_JOBS, job.collection)
+    own = job.principal == caller.principal.id
+    may = any(caller.principal.may(right, job.collection) for right in _OWN)
+    return (own and may) or caller.principal.may(Permission.RUN_JOBS, job.collection)
 
 
 def find_job(edge: Edge, caller: Caller, id: str) -> Job:

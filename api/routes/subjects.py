@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Expected, read_json, read_parts
+from api.bodies import Expected, json_value, read_json, read_parts, validated
 from api.edge import (
     CallerDep,
     EdgeDep,
@@ -23,9 +23,17 @@ from api.edge import (
     write,
 )
 from api.idempotency import Answer, key_of, once
-from api.schemas import EnrolmentOut, ReceiptOut, SubjectList, SubjectOut, SubjectPut, SubjectWithSamples
+from api.schemas import (
+    ConsentFields,
+    EnrolmentOut,
+    ReceiptOut,
+    SubjectList,
+    SubjectOut,
+    SubjectPut,
+    SubjectWithSamples,
+)
 from lookalike.answers import Picture
-from lookalike.domain import Consent, Permission
+from lookalike.domain import Permission
 
 router = APIRouter(prefix="/v1/collections/{collection}/subjects", tags=["subjects"])
 
@@ -75,8 +83,7 @@ async def list_subjects(
 async def put_subject(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
     """Create a subject, or replace its metadata, consent and validity."""
     body = await read_json(request, SubjectPut)
-    sent = body.consent
-    consent = None if sent is None else Consent(sent.basis, sent.reference, sent.expires_at)
+    consent = None if body.consent is None else body.consent.value()
 
     def work() -> Answer:
         stored = edge.services.gallery.put_subject(
@@ -118,18 +125,22 @@ async def erase_subject(collection: str, subject: str, request: Request, edge: E
     status_code=201,
     response_model=EnrolmentOut,
     responses=problems(404, 408, 409, 413, 415, 507),
-    openapi_extra=takes_pictures("images", many=32),
+    openapi_extra=takes_pictures("images", many=32, texts={"consent": "JSON {basis, reference?, expires_at?}"}),
     dependencies=[_ENROL],
 )
 async def enrol(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
     """Enrol the largest face of each picture, or in a collection of pictures the picture, for a subject old or new."""
     settings = edge.services.settings
-    parts = await read_parts(request, Expected({"images": settings.max_images}), settings.max_image_bytes)
+    parts = await read_parts(request, Expected({"images": settings.max_images}, ("consent",)), settings.max_image_bytes)
     pictures = [Picture(part.filename, bytes(part.data)) for part in parts.named("images")]
+    said = parts.text("consent")
+    consent = None if said is None else validated(json_value(said), ConsentFields).value()
     key = key_of(request, caller)
 
     def work() -> Answer:
-        enrolment = edge.services.gallery.enrol(caller, collection, subject, pictures, idempotency_key=key)
+        enrolment = edge.services.gallery.enrol(
+            caller, collection, subject, pictures, idempotency_key=key, consent=consent
+        )
         return answered(201, EnrolmentOut.of(enrolment, caller.request_id))
 
     return respond(await once(edge.pool, edge.services.answers, edge.turns, key, parts.digest(), work))

@@ -11,12 +11,14 @@ from lookalike.domain import Grant, Permission
 from security.rbac import ROLES
 from tests.api import doubles
 
-NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face"), "nobody")
+NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face", "hold"), "nobody")
 OPEN, ANY_KEY = "open to all", "any valid key"
 UNKNOWNS = "/v1/collections/{collection}/unknowns"
-JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL})
-"""Any of these: an import is a job of whoever may enrol."""
+JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL, Permission.RETENTION})
+"""Any of these: an import is a job of whoever may enrol, and so is keeping to a collection's retention."""
 
+HOLDS = "/v1/collections/{collection}/holds"
+RETENTION = "/v1/collections/{collection}/retention"
 SUBJECT = "/v1/collections/{collection}/subjects/{subject}"
 
 FOREIGN = {"/": "MissingAuthenticationTokenException"}
@@ -58,6 +60,15 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("DELETE", f"{UNKNOWNS}/{{unknown}}"): Permission.ERASE,
     ("GET", "/v1/collections/{collection}/subjects"): Permission.READ,
     ("PUT", SUBJECT): Permission.ENROL,
+    ("GET", RETENTION): Permission.RETENTION,
+    ("PATCH", RETENTION): Permission.RETENTION,
+    ("POST", f"{RETENTION}/run"): Permission.RETENTION,
+    ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
+    ("POST", HOLDS): Permission.HOLD,
+    ("GET", HOLDS): Permission.HOLD,
+    ("POST", f"{HOLDS}/{{hold}}/lift"): Permission.HOLD,
+    ("PUT", f"{SUBJECT}/consent"): Permission.CONSENT,
+    ("DELETE", f"{SUBJECT}/consent"): Permission.ERASE,
     ("GET", SUBJECT): Permission.READ,
     ("DELETE", SUBJECT): Permission.ERASE,
     ("POST", f"{SUBJECT}/samples"): Permission.ENROL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,17 +213,22 @@ def exact(url, space, *generation):
     return ExactIndex(space)
 
 
-def open_at(folder: Path, today: str = "2026-01-01", make_index=exact, servers=None) -> House:
-    """The data folder as one process has it open. make_index, servers: as Rosters takes them."""
+def open_at(folder: Path, make_index=exact, servers=None, clock: Clock | None = None) -> House:
+    """The data folder as one process has it open. make_index, servers: as Rosters takes them.
+
+    clock: of what is stored, too; without it rows are stamped with the real time.
+    """
     held = DataFolder(folder, "test")
     rows = SqliteRows(held.records)
     keyring = open_key_ring("file:keys/root.key", folder, rows)
-    audit = SealedAuditLog(rows, keyring)
-    records = SealedFaceRecords(rows, keyring, audit)
+    stamps = clock or time.time
+    clock = clock or Clock()
+    audit = SealedAuditLog(rows, keyring, stamps)
+    records = SealedFaceRecords(rows, keyring, audit, stamps)
     rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), make_index, servers)
     models = ScriptedModels()
     trials = Trials(end_trial(records, Caller(principal_for("service", ()), "-")), draw=lambda: 0.0)
-    clock, days = Clock(), SealedProbeDays(rows, keyring, audit)
+    days = SealedProbeDays(rows, keyring, audit)
     probes = ProbeLog(days, clock)
     drift = DriftWatch(records, audit, models, days, probes, 90, clock)
     gallery = Gallery(
@@ -231,7 +237,6 @@ def open_at(folder: Path, today: str = "2026-01-01", make_index=exact, servers=N
         rosters,
         models,
         trials,
-        today=lambda: today,
         probes=probes,
         unknown_store=SealedUnknowns(rows, keyring, audit),
         clock=clock,
@@ -244,8 +249,8 @@ def open_house(tmp_path):
     """Opens the same data folder, as often as asked: each is like a process of its own."""
     opened = []
 
-    def opening(today: str = "2026-01-01") -> House:
-        opened.append(open_at(tmp_path, today))
+    def opening() -> House:
+        opened.append(open_at(tmp_path))
         return opened[-1]
 
     yield opening

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ from lookalike.domain import Box, Kind, Subject
 from lookalike.errors import (
     CollectionNotFound,
     Conflict,
+    ConsentRequired,
+    LegalHold,
     LimitExceeded,
     PermissionDenied,
     SubjectNotFound,
@@ -19,6 +22,8 @@ from lookalike.errors import (
 from lookalike.face_marks import USER_ID, face_of, marks, people_of
 from lookalike.face_users import MAX_FACES_OF_USER, FaceUsers
 from lookalike.faces import Faces, sample_id
+from lookalike.holds import Holds
+from security.holds import SealedHolds
 from tests.lookalike.conftest import open_at
 
 SIZE = (200.0, 100.0)
@@ -203,7 +208,7 @@ def test_a_change_of_a_face_erased_meanwhile_brings_nothing_back(house, faces, g
     where = house.records.collection(gate)
     house.gallery.erase_subject(admin, gate, face.subject.id)
     with pytest.raises(SubjectNotFound):
-        house.records.change_subject(where, face.subject, lambda s: s, next(iter(house.audit.page(0, 1))))
+        house.records.change_same(where, face.subject, lambda s: s, next(iter(house.audit.page(0, 1))))
     assert house.gallery.list_subjects(admin, gate, 10, None, {}).items == ()
 
 
@@ -253,3 +258,50 @@ def test_who_belongs_to_whom():
     people = people_of(metadata, lambda key: {"a": (4,), "b": (2,), "c": (1,), "d": ()}[key])
     assert (people.users, people.faces, people.user_of) == (("a", "d"), {"A": ("c",)}, {"c": "A"})
     assert people.labels.tolist() == [1, 4]
+
+
+def test_nobody_is_indexed_or_made_a_user_without_consent_where_it_is_asked_for(
+    house, faces, users, gate, admin, shoot
+):
+    house.records.change_collection(
+        house.records.collection(gate), lambda c: replace(c, require_consent=True), next(iter(house.audit.page(0, 1)))
+    )
+    with pytest.raises(ConsentRequired):
+        faces.index(admin, gate, shoot(1), lambda _: SIZE)
+    with pytest.raises(ConsentRequired):
+        users.create(admin, gate, "ann")
+    assert house.gallery.list_subjects(admin, gate, 10, None, {}).items == ()
+
+
+def test_whoever_is_no_longer_valid_is_found_by_no_search_of_faces_or_users(house, faces, users, gate, admin, shoot):
+    one, other = (index(faces, admin, shoot(1, shot=shot))[0].id for shot in range(2))
+    house.gallery.put_subject(admin, gate, sample_id_to_subject(one), metadata={}, valid_until="2020-01-01")
+    assert faces.search(admin, gate, other, limit=5, fmr=LOOSE)[0] == []
+
+    house.gallery.put_subject(admin, gate, "ann", metadata={}, valid_until="2020-01-01")
+    users.associate(admin, gate, "ann", [other], fmr=LOOSE)
+    assert users.search(admin, gate, limit=5, fmr=LOOSE, image=shoot(1, shot=5)).matches == ()
+
+
+def test_a_legal_hold_on_one_face_of_a_user_keeps_the_user_and_all_its_faces(house, faces, users, gate, admin, shoot):
+    ids = [index(faces, admin, shoot(1, shot=shot))[0].id for shot in range(3)]
+    users.create(admin, gate, "ann")
+    users.associate(admin, gate, "ann", ids, fmr=LOOSE)
+    holds = Holds(house.records, house.audit, SealedHolds(house.rows, house.records._keyring, house.audit), house.clock)
+    holds.set(admin, gate, sample_id_to_subject(ids[1]), "case 7")
+
+    with pytest.raises(LegalHold):
+        house.gallery.erase_subject(admin, gate, "ann")
+    assert len(faces.page(admin, gate, 10).faces) == 3
+    assert house.gallery.subject(admin, gate, "ann")[0].id == "ann"
+
+
+def test_a_user_is_kept_as_long_as_the_faces_it_was_given(house, users, faces, gate, admin, shoot):
+    users.create(admin, gate, "ann")
+    before = house.gallery.subject(admin, gate, "ann")[0].renewed_at
+    users.associate(admin, gate, "ann", [index(faces, admin, shoot(1))[0].id], fmr=LOOSE)
+    assert before == 0 < house.gallery.subject(admin, gate, "ann")[0].renewed_at
+
+
+def sample_id_to_subject(id: str) -> str:
+    return str(uuid.UUID(id))

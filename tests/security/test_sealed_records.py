@@ -37,7 +37,8 @@ ALICE = Subject(
 
 
 def test_a_collection_comes_back_as_it_was_created(records):
-    made = replace(new_collection(), keep=Keep.IMAGE, target_fpir=0.003, retention_days=30)
+    rules = {"retention_days": 30, "require_consent": True, "erase_expired_consent": True}
+    made = replace(new_collection(), keep=Keep.IMAGE, target_fpir=0.003, **rules)
     records.create_collection(made, ENTRY)
     assert records.collection("visitors") == made
     assert records.collections() == [made]

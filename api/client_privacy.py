@@ -1,0 +1,118 @@
+"""The client's calls about keeping people: retention, consent, legal holds, corrections, access requests."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final, NotRequired, TypedDict, cast
+from urllib.parse import quote
+
+from api.client_sending import Sender
+from api.client_shapes import ConsentJson, JobJson, ReceiptJson, SubjectJson
+
+_UNSET: Final = object()
+
+
+class DueJson(TypedDict):
+    subject: str
+    why: str
+    since: NotRequired[str]
+
+
+class RetentionJson(TypedDict):
+    """would_erase: the first thousand of whom the next job erases; waits_for: why it waits to be confirmed."""
+
+    collection: str
+    retention_days: int | None
+    require_consent: bool
+    erase_expired_consent: bool
+    subjects: int
+    due: dict[str, int]
+    held: int
+    flagged: dict[str, int]
+    next_at: str | None
+    waits_for: str | None
+    last_run_at: str | None
+    last_erased: int
+    would_erase: list[DueJson]
+
+
+class WithdrawalJson(TypedDict):
+    """kept: where a legal hold keeps the record."""
+
+    erased: bool
+    receipt: NotRequired[ReceiptJson]
+    kept: NotRequired[SubjectJson]
+
+
+class HoldJson(TypedDict):
+    """subject: None for one on the whole collection."""
+
+    id: str
+    subject: str | None
+    reason: str
+    by: str
+    since: str
+
+
+class PrivacyCalls:
+    """A part of the Client."""
+
+    _sender: Sender
+
+    def retention(self, collection: str) -> RetentionJson:
+        """The rules, and who would be erased by them now."""
+        return cast(RetentionJson, self._sender.send("GET", _path(collection, "retention")).json())
+
+    def set_retention(
+        self,
+        collection: str,
+        *,
+        retention_days: int | object | None = _UNSET,
+        require_consent: bool | None = None,
+        erase_expired_consent: bool | None = None,
+    ) -> RetentionJson:
+        """Change what is given; `retention_days=None` means for ever."""
+        given = {"require_consent": require_consent, "erase_expired_consent": erase_expired_consent}
+        body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if retention_days is not _UNSET:
+            body["retention_days"] = retention_days
+        return cast(RetentionJson, self._write("PATCH", _path(collection, "retention"), body))
+
+    def run_retention(self, collection: str, *, confirm: bool = False) -> JobJson:
+        """Erase whoever is past the rules now, as a job: see `wait`. confirm: their number has been seen."""
+        return cast(JobJson, self._write("POST", _path(collection, "retention", "run"), {"confirm": confirm}))
+
+    def renew(self, collection: str, subject: str) -> SubjectJson:
+        """Say that a subject is still to be kept: its retention time begins anew."""
+        return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "renew")))
+
+    def give_consent(self, collection: str, subject: str, consent: ConsentJson) -> SubjectJson:
+        """Write down a consent in the place of the one before; all else stays as it is."""
+        return cast(SubjectJson, self._write("PUT", _path(collection, "subjects", subject, "consent"), consent))
+
+    def withdraw_consent(self, collection: str, subject: str) -> WithdrawalJson:
+        """The subject takes consent back, and is erased unless a legal hold keeps the record."""
+        return cast(WithdrawalJson, self._write("DELETE", _path(collection, "subjects", subject, "consent")))
+
+    def set_hold(self, collection: str, subject: str | None, reason: str) -> HoldJson:
+        """Hold a subject, or with None all of the collection: nothing is erased or overwritten until it is lifted."""
+        body = {"reason": reason} if subject is None else {"reason": reason, "subject": subject}
+        return cast(HoldJson, self._write("POST", _path(collection, "holds"), body))
+
+    def holds(self, collection: str) -> list[HoldJson]:
+        """Those that are on, oldest first."""
+        return cast("list[HoldJson]", self._sender.send("GET", _path(collection, "holds")).json()["items"])
+
+    def lift_hold(self, collection: str, id: str, reason: str) -> None:
+        """Take one hold away; others that are on stay on."""
+        self._write("POST", _path(collection, "holds", id, "lift"), {"reason": reason})
+
+    def _write(self, method: str, path: str, json: object = None) -> object:
+        response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})
+        return response.json() if response.content else None
+
+
+def _path(collection: str, *segments: str) -> str:
+    """A segment of dots only is quoted too, or it would be taken for a step up."""
+    quoted = (quote(segment, safe="") if segment.strip(".") else segment.replace(".", "%2E") for segment in segments)
+    return "/".join(["/v1/collections", quote(collection, safe=""), *quoted])

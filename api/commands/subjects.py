@@ -1,0 +1,77 @@
+"""`lookalike subjects`: what is kept of one person or thing, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.commands.output import JsonOption, print_json, print_receipt, print_table
+from api.commands.session import open_client
+
+if TYPE_CHECKING:
+    from api.client_shapes import ConsentJson, SubjectJson
+
+app = typer.Typer(no_args_is_help=True, help="Show one person's record, and keep to what was promised of it.")
+
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION")]
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT")]
+
+
+@app.command()
+def show(collection: Collection, subject: Subject, as_json: JsonOption = False) -> None:
+    """Show what is known of a subject."""
+    with open_client() as client:
+        found = client.subject(collection, subject)
+    _print(found, as_json)
+
+
+@app.command()
+def renew(collection: Collection, subject: Subject, as_json: JsonOption = False) -> None:
+    """Say that a subject is still to be kept: its retention time begins anew."""
+    with open_client() as client:
+        found = client.renew(collection, subject)
+    _print(found, as_json)
+
+
+@app.command()
+def consent(
+    collection: Collection,
+    subject: Subject,
+    basis: Annotated[str, typer.Option(help="What it rests on, such as consent or contract.")],
+    reference: Annotated[str, typer.Option(help="Where the paper is, say a file number.")] = "",
+    expires: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Until when, ISO 8601; a date holds that day.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write down a subject's consent in the place of the one before."""
+    given: ConsentJson = {"basis": basis, "reference": reference, "expires_at": expires}
+    with open_client() as client:
+        found = client.give_consent(collection, subject, given)
+    _print(found, as_json)
+
+
+@app.command()
+def withdraw(collection: Collection, subject: Subject, as_json: JsonOption = False) -> None:
+    """Take a subject's consent back: it is erased, unless a legal hold keeps the record for now."""
+    with open_client() as client:
+        done = client.withdraw_consent(collection, subject)
+    if as_json:
+        print_json(done)
+    elif "receipt" in done:
+        print_receipt(done["receipt"])
+    else:
+        print("withdrawn: recognised no more, and erased once the legal hold is lifted")
+
+
+def _print(found: SubjectJson, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    facts = {name: value for name, value in found.items() if name not in ("metadata", "consent", "samples")}
+    facts |= {f"metadata.{name}": value for name, value in found["metadata"].items()}
+    facts |= {f"consent.{name}": value for name, value in (found.get("consent") or {}).items()}
+    if "samples" in found:
+        facts["samples"] = ", ".join(sample["id"] for sample in found["samples"]) or "none"
+    print_table(("field", "value"), list(facts.items()))

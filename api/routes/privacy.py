@@ -1,0 +1,99 @@
+"""What a privacy officer does: consent given and withdrawn, legal holds set and lifted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import read_json
+from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
+from api.idempotency import Answer
+from api.schemas import ConsentFields, SubjectOut
+from api.schemas_privacy import HoldLift, HoldList, HoldOut, NewHold, WithdrawalOut
+from lookalike.domain import Consent, Permission
+
+router = APIRouter(prefix="/v1/collections/{collection}", tags=["privacy"])
+
+_GIVE = Depends(
+    Needs(Permission.CONSENT, lambda s, who, p: s.consents.give(who, p["collection"], p["subject"], Consent("")))
+)
+_WITHDRAW = Depends(Needs(Permission.ERASE, lambda s, who, p: s.consents.withdraw(who, p["collection"], p["subject"])))
+_HOLD = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.set(who, p["collection"], None, "")))
+_HOLDS = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.list(who, p["collection"])))
+_LIFT = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.lift(who, p["collection"], p["hold"], "")))
+
+
+@router.put(
+    "/subjects/{subject}/consent",
+    response_model=SubjectOut,
+    responses=problems(404, 409, 507),
+    openapi_extra=takes_json(ConsentFields),
+    dependencies=[_GIVE],
+)
+async def give_consent(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Write down a subject's consent in the place of the one before; all else stays as it is."""
+    body = await read_json(request, ConsentFields)
+
+    def work() -> Answer:
+        return answered(200, SubjectOut.of(edge.services.consents.give(caller, collection, subject, body.value())))
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.delete(
+    "/subjects/{subject}/consent", response_model=WithdrawalOut, responses=problems(404, 507), dependencies=[_WITHDRAW]
+)
+async def withdraw_consent(
+    collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep
+) -> Response:
+    """The subject takes consent back: no candidate from now on, and erased unless a legal hold keeps the record."""
+
+    def work() -> Answer:
+        return answered(200, WithdrawalOut.of(edge.services.consents.withdraw(caller, collection, subject)))
+
+    return await write(request, edge, caller, None, work)
+
+
+@router.post(
+    "/holds",
+    status_code=201,
+    response_model=HoldOut,
+    responses=problems(404, 507),
+    openapi_extra=takes_json(NewHold),
+    dependencies=[_HOLD],
+)
+async def set_hold(collection: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Hold a subject, or the whole collection: nothing of it is erased or overwritten until the hold is lifted."""
+    body = await read_json(request, NewHold)
+
+    def work() -> Answer:
+        return answered(201, HoldOut.of(edge.services.holds.set(caller, collection, body.subject, body.reason)))
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.get("/holds", response_model=HoldList, responses=problems(404), dependencies=[_HOLDS])
+async def list_holds(collection: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """The holds that are on, oldest first."""
+    return await read(
+        edge, lambda: HoldList(items=[HoldOut.of(hold) for hold in edge.services.holds.list(caller, collection)])
+    )
+
+
+@router.post(
+    "/holds/{hold}/lift",
+    status_code=204,
+    responses=problems(404, 507),
+    openapi_extra=takes_json(HoldLift),
+    dependencies=[_LIFT],
+)
+async def lift_hold(collection: str, hold: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Take one hold away; others that are on stay on."""
+    body = await read_json(request, HoldLift)
+
+    def work() -> Answer:
+        edge.services.holds.lift(caller, collection, hold, body.reason)
+        return answered(204, None)
+
+    return await write(request, edge, caller, body, work)

@@ -1,0 +1,103 @@
+"""Retention, consent, holds, corrections and access requests over HTTP, with real pictures and models."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from lookalike.domain import Grant
+
+
+def ended(client: httpx.Client, job: dict) -> dict:
+    """The job once it ended."""
+    deadline = time.monotonic() + 60
+    while job["state"] in ("queued", "running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        job = client.get(f"/v1/jobs/{job['id']}").json()
+    return job
+
+
+@pytest.fixture
+def staff(gallery, portraits):
+    """An admin's client, the path of a collection with Ann in it, and the collection's name."""
+    client, path = gallery
+    files = [("images", ("1", portraits["obama.jpg"])), ("images", ("2", portraits["obama2.jpg"]))]
+    assert client.post(f"{path}/subjects/ann/samples", files=files).status_code == 201
+    return client, path, path.rpartition("/")[2]
+
+
+def test_rules_are_set_and_told_and_a_privacy_key_runs_them_and_sees_its_job(real, staff):
+    _, path, name = staff
+    client = real.client(Grant("privacy", name))
+    told = client.patch(f"{path}/retention", json={"retention_days": 30, "require_consent": True}).json()
+    assert (told["retention_days"], told["require_consent"], told["erase_expired_consent"]) == (30, True, False)
+    assert (told["subjects"], told["due"], told["flagged"]) == (1, {}, {"consent_missing": 1})
+    assert told["next_at"] is not None
+    job = client.post(f"{path}/retention/run", json={})
+    assert job.status_code == 202
+    assert ended(client, job.json())["result"] == {"erased": 0, "due": 0, "held": 0, "paused": ""}
+    assert client.patch(f"{path}/retention", json={"retention_days": None}).json()["retention_days"] is None
+
+
+def test_an_unknown_rule_and_a_bad_number_of_days_are_refused(staff):
+    client, path, _ = staff
+    for body in ({}, {"days": 3}, {"retention_days": 0}, {"retention_days": True}, {"require_consent": "yes"}):
+        assert client.patch(f"{path}/retention", json=body).status_code == 422, body
+
+
+def test_many_who_are_due_wait_for_a_confirmation_that_names_their_number(staff):
+    client, path, _ = staff
+    consent = {"basis": "contract", "expires_at": "2020-01-01"}
+    for number in range(30):
+        client.put(f"{path}/subjects/p{number}", json={"consent": consent})
+    client.patch(f"{path}/retention", json={"erase_expired_consent": True})
+    refused = client.post(f"{path}/retention/run", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "needs_confirmation")
+    assert "30 of 31" in refused.json()["detail"]
+    job = client.post(f"{path}/retention/run", json={"confirm": True}).json()
+    assert ended(client, job)["result"]["erased"] == 30
+    assert [s["id"] for s in client.get(f"{path}/subjects").json()["items"]] == ["ann"]
+
+
+def test_consent_is_required_given_with_the_pictures_and_withdrawn(gallery, portraits):
+    client, path = gallery
+    client.patch(f"{path}/retention", json={"require_consent": True})
+    files = [("images", ("1", portraits["obama.jpg"]))]
+    refused = client.post(f"{path}/subjects/ann/samples", files=files)
+    assert (refused.status_code, refused.json()["code"]) == (422, "consent_required")
+    for bad in ("no json", '{"basis": ""}', '{"basis": "consent", "until": "2030-01-01"}'):
+        answer = client.post(f"{path}/subjects/ann/samples", files=[*files, ("consent", (None, bad))])
+        assert answer.status_code == 422, bad
+    said = ("consent", (None, '{"basis": "consent", "reference": "file 12"}'))
+    assert client.post(f"{path}/subjects/ann/samples", files=[*files, said]).status_code == 201
+    expected = {"basis": "consent", "reference": "file 12", "expires_at": None}
+    assert client.get(f"{path}/subjects/ann").json()["consent"] == expected
+    given = client.put(f"{path}/subjects/ann/consent", json={"basis": "contract", "expires_at": "2090-01-01"})
+    assert given.json()["consent"]["basis"] == "contract"
+    withdrawn = client.delete(f"{path}/subjects/ann/consent").json()
+    assert withdrawn["erased"] and withdrawn["receipt"]["signature"]
+    assert client.get(f"{path}/subjects/ann").status_code == 404
+
+
+def test_a_hold_refuses_erasure_until_it_is_lifted_with_a_reason(real, staff):
+    admin, path, name = staff
+    client = real.client(Grant("privacy", name))
+    assert client.post(f"{path}/holds", json={"subject": "ann"}).status_code == 422
+    hold = client.post(f"{path}/holds", json={"subject": "ann", "reason": "file 7/26"})
+    assert hold.status_code == 201
+    sample = admin.get(f"{path}/subjects/ann").json()["samples"][0]["id"]
+    for refused in (
+        client.delete(f"{path}/subjects/ann"),
+        client.delete(f"{path}/subjects/ann/samples/{sample}"),
+        client.delete(path),
+        admin.put(f"{path}/subjects/ann", json={"metadata": {"site": "north"}}),
+        admin.put(f"{path}/subjects/ann/consent", json={"basis": "contract"}),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (409, "legal_hold")
+    assert [h["reason"] for h in client.get(f"{path}/holds").json()["items"]] == ["file 7/26"]
+    lift = f"{path}/holds/{hold.json()['id']}/lift"
+    assert client.post(lift, json={"reason": "closed"}).status_code == 204
+    assert client.post(lift, json={"reason": "closed"}).json()["code"] == "hold_not_found"
+    assert client.delete(f"{path}/subjects/ann").status_code == 200
