@@ -45,7 +45,8 @@ def gallery() -> Growing:
 
 @pytest.fixture
 def jobs(gallery: Growing) -> Iterator[JobRunner]:
-    made = JobRunner(doubles.MemoryJobs(), job_kinds(gallery, None, SimpleNamespace(run=None)), lambda job: SERVICE)
+    kinds = job_kinds(gallery, None, SimpleNamespace(run=None), None)
+    made = JobRunner(doubles.MemoryJobs(), kinds, lambda job: SERVICE)
     yield made
     made.close()
 
@@ -88,4 +89,5 @@ def test_zero_leaves_it_to_the_operator(jobs: JobRunner) -> None:
 
 
 def test_the_service_may_do_nothing_else() -> None:
-    assert SERVICE.rights == {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})}
+    rules = {Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.ERASE, Permission.RETENTION}
+    assert SERVICE.rights == {None: frozenset(rules)}
