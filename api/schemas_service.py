@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 from api.schemas import Incoming, RejectedOut, ThresholdOut, is_none, moment
 from lookalike import answers, domain
 from lookalike.jobs import Job, JobState
+from lookalike.ports import AuditProof
 from security.tokens import ApiKeyInfo, CreatedKey
 
 
@@ -169,10 +171,48 @@ class AuditEntryOut(BaseModel):
 
 
 class AuditPage(BaseModel):
-    """Oldest first; ask again with next_cursor for what follows, null at the end."""
+    """Oldest first; ask again with next_cursor for what follows, null at the end. With a filter, pages may be short."""
 
     items: list[AuditEntryOut]
     next_cursor: str | None
+
+
+class CheckpointOut(BaseModel):
+    """The signed statement that the log had this root at this entry; docs/audit.md says how it is checked."""
+
+    deployment: str
+    seq: int
+    chain: str
+    root: str
+    at: float
+    public_key: str
+    epoch: str
+    ledger: dict[str, int | str]
+    signature: str
+
+
+class AuditProofOut(BaseModel):
+    """Hashes in hex, as RFC 6962 orders them. entry: sealed, in base64; what a proof does not have is left out."""
+
+    size: int
+    root: str
+    path: list[str]
+    earlier: int | None = Field(default=None, exclude_if=is_none)
+    seq: int | None = Field(default=None, exclude_if=is_none)
+    at: float | None = Field(default=None, exclude_if=is_none)
+    entry: str | None = Field(default=None, exclude_if=is_none)
+
+    @classmethod
+    def of(cls, proof: AuditProof) -> AuditProofOut:
+        return cls(
+            size=proof.size,
+            root=proof.root.hex(),
+            path=[step.hex() for step in proof.path],
+            earlier=proof.earlier or None,
+            seq=proof.row.seq if proof.row is not None else None,
+            at=proof.row.at if proof.row is not None else None,
+            entry=base64.b64encode(proof.row.payload).decode("ascii") if proof.row is not None else None,
+        )
 
 
 # ------------------------------------------------------------------------------------------ the service

@@ -26,6 +26,7 @@ from api.refusals import Refusals
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.answers import Caller
+from lookalike.audit_book import AuditBook
 from lookalike.consent import Consents
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
@@ -79,6 +80,7 @@ class Services:
     api_keys: ApiKeys
     answers: Records
     audit: SealedAuditLog
+    audit_book: AuditBook
     audit_keeper: AuditKeeper
     refusals: Refusals
     jobs: JobRunner
@@ -202,6 +204,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             api_keys=api_keys,
             answers=records,
             audit=audit,
+            audit_book=AuditBook(audit),
             audit_keeper=keeper,
             refusals=refusals,
             jobs=jobs,

@@ -355,6 +355,21 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditProof:
+    """Hashes that lead from a leaf or an earlier root to the root of the first `size` entries (RFC 6962).
+
+    row: the entry that is proven, None in a proof of growth; earlier: how many entries the smaller tree has, 0 in one
+    of an entry.
+    """
+
+    size: int
+    path: tuple[bytes, ...]
+    root: bytes
+    row: AuditRow | None = None
+    earlier: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JobRow:
     """state: in the clear, so that waiting jobs are found; leased_until: whoever runs it renews this in time."""
 
@@ -750,6 +765,17 @@ class AuditLog(Protocol):
         ...
 
     def page(self, after_seq: int, limit: int) -> list[AuditEntry]: ...
+    def sign(self) -> str | None:
+        """A signed checkpoint of the log's end, None while it is empty. Raises: TamperedData."""
+        ...
+
+    def prove_entry(self, seq: int, size: int | None) -> AuditProof:
+        """That this entry is among the first `size`, all by default. Raises: NotFound."""
+        ...
+
+    def prove_growth(self, earlier: int, size: int | None) -> AuditProof:
+        """That the first `earlier` are the beginning of the first `size`, all by default. Raises: NotFound."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lookalike.domain import AuditEntry
 from lookalike.errors import NotFound, TamperedData
-from lookalike.ports import AuditRow, RowReader, Rows, RowWriter
+from lookalike.ports import AuditProof, AuditRow, RowReader, Rows, RowWriter
 from security.audit_check import AuditReport, verify_rows
 from security.audit_export import Reader
 from security.audit_tree import KEPT_FROM_LEVEL, LogTree, chained, genesis, keep_tree, rows_after
@@ -169,30 +169,38 @@ class SealedAuditLog:
 
     # ------------------------------------------------------------------------------------------ proofs, checking
 
-    def proof_of_entry(self, seq: int, size: int) -> tuple[AuditRow, list[bytes]]:
-        """The entry as it is kept, and the path from its leaf to the root of the first `size`.
+    def sign(self) -> str | None:
+        """A checkpoint of the log's end, None while it is empty. Raises: TamperedData."""
+        made = self.checkpoint()
+        return made.line.decode("ascii") if made is not None else None
 
-        Raises: NotFound for an entry that is not among them.
-        """
-        reader = self._rows.read()
-        self._require_size(reader, size)
-        found = reader.audit_page(seq - 1, 1) if 1 <= seq <= size else []
-        if not found:
-            raise NotFound(f"there is no entry {seq} among the first {size}")
-        return found[0], LogTree(reader, self._keyring.deployment).inclusion(seq, size)
+    def prove_entry(self, seq: int, size: int | None) -> AuditProof:
+        """The path from an entry's leaf to the root of the first `size`. Raises: NotFound."""
+        with self._rows.snapshot() as reader:
+            size = self._size(reader, size)
+            found = reader.audit_page(seq - 1, 1) if 1 <= seq <= size else []
+            if not found:
+                raise NotFound(f"there is no entry {seq} among the first {size}")
+            tree = LogTree(reader, self._keyring.deployment)
+            return AuditProof(size, tuple(tree.inclusion(seq, size)), tree.root(size), found[0])
 
-    def proof_of_growth(self, earlier: int, size: int) -> list[bytes]:
+    def prove_growth(self, earlier: int, size: int | None) -> AuditProof:
         """That the first `earlier` entries are the beginning of the first `size`. Raises: NotFound."""
-        reader = self._rows.read()
-        self._require_size(reader, size)
-        if not 1 <= earlier <= size:
-            raise NotFound(f"the log never had {earlier} entries before it had {size}")
-        return LogTree(reader, self._keyring.deployment).consistency(earlier, size)
+        with self._rows.snapshot() as reader:
+            size = self._size(reader, size)
+            if not 1 <= earlier <= size:
+                raise NotFound(f"the log never had {earlier} entries before it had {size}")
+            tree = LogTree(reader, self._keyring.deployment)
+            return AuditProof(size, tuple(tree.consistency(earlier, size)), tree.root(size), earlier=earlier)
 
-    def _require_size(self, reader: RowReader, size: int) -> None:
+    @staticmethod
+    def _size(reader: RowReader, size: int | None) -> int:
+        """The size that is asked for, all entries by default. Raises: NotFound."""
         tail = reader.audit_tail()
-        if tail is None or not 1 <= size <= tail.seq:
-            raise NotFound(f"the log has {tail.seq if tail is not None else 0} entries, not {size}")
+        there = tail.seq if tail is not None else 0
+        if not 1 <= (there if size is None else size) <= there:
+            raise NotFound(f"the log has {there} entries, not {size}")
+        return there if size is None else size
 
     def require_growth(self, line: bytes) -> None:
         """Whether the log begins with what this checkpoint, kept elsewhere, covers.
@@ -225,7 +233,7 @@ class SealedAuditLog:
         """What an export that begins after this entry needs. Raises: NotFound where the log is not that long."""
         with self._rows.snapshot() as reader:
             if after:
-                self._require_size(reader, after)
+                self._size(reader, after)
             before = LogTree(reader, self._keyring.deployment).frontier(after)
             return before, Reader(self._keyring, names, version, restores_in(reader))
 

@@ -11,7 +11,7 @@ from lookalike.domain import Grant, Permission
 from security.rbac import ROLES
 from tests.api import doubles
 
-NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face", "hold"), "nobody")
+NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face", "hold", "entry"), "nobody")
 OPEN, ANY_KEY = "open to all", "any valid key"
 UNKNOWNS = "/v1/collections/{collection}/unknowns"
 JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL, Permission.RETENTION})
@@ -88,10 +88,16 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("DELETE", "/v1/api-keys/{id}"): Permission.MANAGE_KEYS,
     ("GET", "/v1/audit"): Permission.READ_AUDIT,
     ("POST", "/"): ANY_KEY,
+    ("GET", "/v1/audit/checkpoint"): Permission.READ_AUDIT,
+    ("GET", "/v1/audit/consistency"): Permission.READ_AUDIT,
+    ("GET", "/v1/audit/entries/{entry}/proof"): Permission.READ_AUDIT,
 }
 
 EVERYWHERE_ONLY = {
     ("GET", "/v1/audit"),
+    ("GET", "/v1/audit/checkpoint"),
+    ("GET", "/v1/audit/consistency"),
+    ("GET", "/v1/audit/entries/{entry}/proof"),
     ("POST", "/v1/models"),
     ("DELETE", "/v1/models/{model}"),
     ("POST", "/v1/models/{model}/activate"),

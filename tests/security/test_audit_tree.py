@@ -72,19 +72,19 @@ def test_entries_and_growth_are_proven_from_what_is_kept(rows, audit):
     end = audit.checkpoint()
     leaves = leaves_of(rows.read())
     for seq in (1, 2, 256, 257, 1024, 1300):
-        row, proof = audit.proof_of_entry(seq, 1300)
-        assert row.seq == seq
-        assert root_by_inclusion(leaves[seq - 1], seq - 1, 1300, proof) == end.root
+        proof = audit.prove_entry(seq, None)
+        assert (proof.row.seq, proof.size, proof.root) == (seq, 1300, end.root)
+        assert root_by_inclusion(leaves[seq - 1], seq - 1, 1300, proof.path) == end.root
     for earlier in (1, 255, 256, 1000, 1024, 1299):
         before = slow_root(leaves[:earlier])
-        proof = audit.proof_of_growth(earlier, 1300)
-        assert roots_by_consistency(earlier, 1300, proof, before) == (before, end.root)
+        proof = audit.prove_growth(earlier, 1300)
+        assert roots_by_consistency(earlier, 1300, proof.path, before) == (before, end.root)
         assert LogTree(rows.read(), audit._keyring.deployment).frontier(earlier).root() == before
     for seq, size in ((0, 5), (6, 5), (1, 0), (1, 1301)):
         with pytest.raises(NotFound):
-            audit.proof_of_entry(seq, size)
+            audit.prove_entry(seq, size)
         with pytest.raises(NotFound):
-            audit.proof_of_growth(seq, size)
+            audit.prove_growth(seq, size)
 
 
 def test_a_lost_or_damaged_tree_is_made_anew_from_the_entries(log, memory):
@@ -99,8 +99,8 @@ def test_a_lost_or_damaged_tree_is_made_anew_from_the_entries(log, memory):
         fill(memory, log, 10)
         made = log.checkpoint()
         assert made.root == slow_root(leaves_of(memory.read()))
-        _, proof = log.proof_of_entry(3, made.seq)
-        assert root_by_inclusion(leaves_of(memory.read())[2], 2, made.seq, proof) == made.root
+        proof = log.prove_entry(3, made.seq)
+        assert root_by_inclusion(leaves_of(memory.read())[2], 2, made.seq, proof.path) == made.root
 
 
 @pytest.mark.parametrize(
