@@ -1,7 +1,8 @@
 """Does jobs one after another in a thread of its own, in the name of whoever asked, and takes up those left behind.
 
 A job is durable before it is answered for. Whoever works on one holds a lease and renews it with its progress; if the
-process dies the lease runs out and another, or the next start, goes on. Kinds are made so that going on is right.
+process dies the lease runs out and another, or the next start, goes on. Kinds are made so that going on is right. What
+fails because the disk is full or a server is away is tried again after a pause, until it works or is cancelled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from api.errors import JobNotCancellable
 from api.logs import log_failure
 from lookalike.answers import Caller
 from lookalike.domain import Principal
-from lookalike.errors import JobNotFound, LookalikeError, Overloaded, StorageFull, StorageUnavailable
+from lookalike.errors import (
+    IndexUnavailable,
+    JobNotFound,
+    LookalikeError,
+    Overloaded,
+    StorageFull,
+    StorageUnavailable,
+)
 from lookalike.jobs import ENDED, Job, JobState, JobStore, Params, Result
 
 MAX_WAITING = 100
@@ -27,8 +35,11 @@ BEAT_EVERY_S = 2.0
 TOLD_EVERY_S = 1.0
 LOOK_EVERY_S = 1.0
 END_WITHIN_S = 10.0
+AGAIN_AFTER_S = 15.0
+"""How long a job waits that could not go on: each try stands in the audit log."""
+
 MAX_STARTS = 5
-"""A job that took its process down so often is not taken up again."""
+"""A job that took its process down so often without getting any further is not taken up again."""
 
 Progress = Callable[[int, int], None]
 Kind = Callable[[Caller, Job, Progress], Result]
@@ -56,11 +67,13 @@ class JobRunner:
         kinds: Mapping[str, Kind],
         principal_of: Callable[[Job], Principal],
         clock: Callable[[], float] = time.time,
+        again_after_s: float = AGAIN_AFTER_S,
     ) -> None:
         self._store = store
         self._kinds = kinds
         self._principal_of = principal_of
         self._clock = clock
+        self._again_after_s = again_after_s
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -159,7 +172,7 @@ class JobRunner:
             self._wake.clear()
 
     def _do(self, job: Job) -> None:
-        step = _Step(self, job)
+        step = _Step(self, replace(job, error=None))
         try:
             if job.kind not in self._kinds:
                 raise JobNotFound(f"this release does not know jobs of the kind {job.kind!r}")
@@ -169,6 +182,8 @@ class JobRunner:
             result = self._kinds[job.kind](Caller(self._principal_of(job), f"job:{job.id}"), job, step)
         except _Ended as end:
             step.end(end.state)
+        except (StorageFull, StorageUnavailable, IndexUnavailable) as error:
+            step.wait(error)
         except LookalikeError as error:
             step.end(JobState.FAILED, error=(error.code, str(error)))
         except Exception as error:
@@ -194,7 +209,8 @@ class _Step:
 
     def __call__(self, done: int, total: int) -> None:
         with self._lock:
-            self._job = replace(self._job, done=done, total=total)
+            starts = 1 if done > self._job.done_before else self._job.starts
+            self._job = replace(self._job, done=done, total=total, starts=starts)
         self.tell()
 
     def tell(self, force: bool = False) -> None:
@@ -212,13 +228,20 @@ class _Step:
 
     def end(self, state: JobState, *, error: tuple[str, str] | None = None, result: Result | None = None) -> None:
         with self._lock:
-            self._ended.set()
             done = self._job.total if state is JobState.DONE else self._job.done
-            self._job = replace(
-                self._job, state=state, error=error, result=result, done=done, updated_at=self._runner._clock(),
-                leased_until=0.0,
-            )  # fmt: skip
-            self._runner._store.put(self._job)
+            self._leave(replace(self._job, state=state, error=error, result=result, done=done))
+
+    def wait(self, error: LookalikeError) -> None:
+        """Put it back for a while, saying why; this start does not count."""
+        with self._lock:
+            again = self._runner._clock() + self._runner._again_after_s
+            job = replace(self._job, state=JobState.QUEUED, error=(error.code, str(error)), starts=self._job.starts - 1)
+            self._leave(job, again)
+
+    def _leave(self, job: Job, until: float = 0.0) -> None:
+        self._ended.set()
+        self._job = replace(job, updated_at=self._runner._clock(), leased_until=until)
+        self._runner._store.put(self._job)
 
     def _renew(self) -> None:
         with self._lock:

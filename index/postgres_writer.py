@@ -14,6 +14,7 @@ from index.postgres_connection import LONG_S
 from index.postgres_reader import Ask, PostgresReader
 from lookalike.domain import Change, Op
 from lookalike.errors import Conflict
+from lookalike.jobs import latest_lease
 from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
 
 Statement = tuple[str, list[object]]
@@ -366,11 +367,13 @@ class PostgresWriter(PostgresReader):
         return self._one(
             JobRow,
             "UPDATE jobs SET state = 'running', updated_at = %s, leased_until = %s WHERE id = (SELECT id FROM jobs"
-            " WHERE state = 'queued' OR (state = 'running' AND leased_until <= %s) ORDER BY created_at, id LIMIT 1)"
+            " WHERE state IN ('queued', 'running') AND (leased_until <= %s OR leased_until > %s)"
+            " ORDER BY created_at, id LIMIT 1)"
             " RETURNING id, collection_id, state, created_at, updated_at, leased_until, payload",
             now,
             until,
             now,
+            latest_lease(now, until),
         )
 
     def delete_jobs(self, before: float) -> int:

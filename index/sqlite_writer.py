@@ -13,6 +13,7 @@ from index.sqlite_connection import translated_errors
 from index.sqlite_reader import SqliteReader, Value
 from lookalike.domain import Op
 from lookalike.errors import Conflict
+from lookalike.jobs import latest_lease
 from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
 
 
@@ -241,9 +242,10 @@ class SqliteWriter(SqliteReader):
 
     def claim_job(self, now: float, until: float) -> JobRow | None:
         found = self._one(
-            "SELECT id FROM jobs WHERE state = 'queued' OR (state = 'running' AND leased_until <= ?)"
+            "SELECT id FROM jobs WHERE state IN ('queued', 'running') AND (leased_until <= ? OR leased_until > ?)"
             " ORDER BY created_at, id LIMIT 1",
             now,
+            latest_lease(now, until),
         )
         if found is None:
             return None

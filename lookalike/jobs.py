@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from lookalike.domain import Grant
+
+LONGEST_LEASE_S: Final = 60.0
+"""No lease is given for longer than this, unless whoever claims asks for longer."""
 
 Params = Mapping[str, str | int | float | bool | None]
 Result = Mapping[str, object]
@@ -54,6 +57,14 @@ class Job:
     leased_until: float = 0.0
 
 
+def latest_lease(now: float, until: float) -> float:
+    """When the last lease ends that is believed by who claims a job `until`; later ones are of a clock that ran ahead.
+
+    Else a machine whose clock was set back would leave the jobs of a process that died alone for just as long.
+    """
+    return max(until, now + LONGEST_LEASE_S)
+
+
 class JobStore(Protocol):
     """Durable jobs. Thread-safe, and several processes may share one."""
 
@@ -71,7 +82,10 @@ class JobStore(Protocol):
         ...
 
     def claim(self, now: float, until: float) -> Job | None:
-        """The oldest that waits, or whose worker let its lease run out: it is running and the caller's until then."""
+        """The oldest that waits, or whose worker let its lease run out: it is running and the caller's until then.
+
+        One that is to wait for a while has a lease, too, of nobody.
+        """
         ...
 
     def forget(self, before: float) -> int:

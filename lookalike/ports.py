@@ -539,7 +539,10 @@ class RowWriter(RowReader, Protocol):
         ...
 
     def claim_job(self, now: float, until: float) -> JobRow | None:
-        """The oldest job that is "queued", or "running" with a lease that ended: now "running" and leased `until`."""
+        """The oldest job, "queued" or "running", whose lease is over: now "running" and leased `until`.
+
+        One that ends later than `latest_lease` was given by a clock that ran ahead, and is over.
+        """
         ...
 
     def delete_jobs(self, before: float) -> int:

@@ -14,7 +14,7 @@ from lookalike import domain
 from lookalike.answers import Caller, CollectionInfo
 from lookalike.domain import Box, Collection, Face, Grant, Page, Permission, Principal, Quality, Space
 from lookalike.errors import CollectionNotFound, IdempotencyMismatch, Unauthenticated, UnknownAccessKey
-from lookalike.jobs import Job, JobState
+from lookalike.jobs import ENDED, Job, JobState, latest_lease
 from lookalike.settings import Settings
 from security.rbac import principal_for
 
@@ -69,8 +69,7 @@ class MemoryJobs:
     def claim(self, now: float, until: float) -> Job | None:
         with self._lock:
             for job in self.kept.values():
-                left_behind = job.state is JobState.RUNNING and job.leased_until <= now
-                if job.state is JobState.QUEUED or left_behind:
+                if job.state not in ENDED and not now < job.leased_until <= latest_lease(now, until):
                     taken = replace(job, state=JobState.RUNNING, starts=job.starts + 1, leased_until=until)
                     self.kept[job.id] = taken
                     return taken

@@ -11,7 +11,14 @@ import pytest
 from api.errors import JobNotCancellable
 from api.jobs import MAX_STARTS, JobRunner
 from lookalike.domain import Principal
-from lookalike.errors import JobNotFound, NotCalibratable, PermissionDenied
+from lookalike.errors import (
+    IndexUnavailable,
+    JobNotFound,
+    NotCalibratable,
+    PermissionDenied,
+    StorageFull,
+    StorageUnavailable,
+)
 from lookalike.jobs import ENDED, Job, JobState
 from tests.api.doubles import SERVANT, MemoryJobs, runner
 
@@ -138,7 +145,7 @@ def test_a_service_that_stops_leaves_its_job_for_the_next_which_goes_on():
 def test_a_job_whose_process_died_is_taken_up_once_its_lease_has_run_out():
     store = MemoryJobs()
     store.put(Job("j1", "do", "key:servant", state=JobState.RUNNING, leased_until=time.time() - 1, starts=1))
-    store.put(Job("j2", "do", "key:servant", state=JobState.RUNNING, leased_until=time.time() + 600, starts=1))
+    store.put(Job("j2", "do", "key:servant", state=JobState.RUNNING, leased_until=time.time() + 50, starts=1))
     jobs = runner({"do": lambda caller, job, progress: {"by": "another"}}, store)
     jobs.start()
     assert ended(jobs, "j1").state is JobState.DONE
@@ -153,6 +160,56 @@ def test_a_job_that_takes_its_process_down_again_and_again_is_given_up():
     jobs.start()
     found = ended(jobs, "j1")
     assert found.state is JobState.FAILED and found.error is not None and str(MAX_STARTS) in found.error[1]
+    jobs.close()
+
+
+def test_a_job_that_gets_further_each_time_is_never_given_up():
+    store = MemoryJobs()
+    store.put(Job("j1", "do", "key:servant", state=JobState.RUNNING, starts=MAX_STARTS - 1, done=3, total=9))
+    there = threading.Event()
+
+    def further(caller, job, progress):
+        progress(4, 9)
+        return {"waited": there.wait(20)}
+
+    jobs = runner({"do": further}, store)
+    jobs.start()
+    until(lambda: store.kept["j1"].done == 4)
+    assert store.kept["j1"].starts == 1
+    there.set()
+    jobs.close()
+
+
+@pytest.mark.parametrize("away", [StorageUnavailable, StorageFull, IndexUnavailable])
+def test_a_job_whose_disk_or_server_is_away_says_so_and_goes_on_once_it_is_back(away):
+    store, back = MemoryJobs(), threading.Event()
+
+    def work(caller, job, progress):
+        if not back.is_set():
+            raise away("not now")
+        return {"worked": True}
+
+    jobs = JobRunner(store, {"work": work}, lambda job: SERVANT, again_after_s=0.01)
+    job = jobs.submit("work", SERVANT, STAFF)
+    until(lambda: jobs.job(job.id).error == (away.code, "not now"))
+    assert jobs.job(job.id).state not in ENDED and jobs.job(job.id).starts <= 1
+
+    back.set()
+    found = ended(jobs, job.id)
+    assert (found.state, found.error, found.result) == (JobState.DONE, None, {"worked": True})
+    jobs.close()
+
+
+def test_a_job_that_waits_for_a_server_can_be_cancelled_at_once():
+    def work(caller, job, progress):
+        raise IndexUnavailable("not now")
+
+    jobs = JobRunner(MemoryJobs(), {"work": work}, lambda job: SERVANT, again_after_s=50.0)
+    job = jobs.submit("work", SERVANT, STAFF)
+    until(lambda: jobs.job(job.id).error is not None)
+    jobs.end("work", STAFF[1])
+
+    assert jobs.job(job.id).state is JobState.CANCELLED
     jobs.close()
 
 

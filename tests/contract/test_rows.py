@@ -364,8 +364,8 @@ def test_templates_go_with_their_subject(filled):
 
 
 def test_jobs_are_taken_in_order_once_and_again_when_their_lease_has_run_out(filled):
-    for n, state in enumerate(("done", "queued", "running", "queued")):
-        row = JobRow(f"j{n}", "c1" if n == 3 else None, state, float(n), float(n), 50.0, b"sealed")
+    for n, (state, leased) in enumerate((("done", 0.0), ("queued", 0.0), ("running", 50.0), ("queued", 0.0))):
+        row = JobRow(f"j{n}", "c1" if n == 3 else None, state, float(n), float(n), leased, b"sealed")
         filled.write(lambda tx, row=row: tx.put_job(row))
 
     assert [row.id for row in filled.read().jobs(3)] == ["j3", "j2", "j1"]
@@ -378,6 +378,19 @@ def test_jobs_are_taken_in_order_once_and_again_when_their_lease_has_run_out(fil
     assert filled.write(lambda tx: tx.delete_jobs(100.0)) == 1
     filled.write(lambda tx: tx.delete_collection("c1"))
     assert [row.id for row in filled.read().jobs(10)] == ["j2", "j1"]
+
+
+def test_a_job_that_is_to_wait_is_left_alone_until_then(filled):
+    filled.write(lambda tx: tx.put_job(JobRow("j", None, "queued", 1.0, 1.0, 30.0, b"sealed")))
+
+    assert filled.write(lambda tx: tx.claim_job(29.0, 40.0)) is None
+    assert filled.write(lambda tx: tx.claim_job(30.0, 40.0)).id == "j"
+
+
+def test_a_lease_of_a_clock_that_ran_ahead_is_not_waited_for(filled):
+    filled.write(lambda tx: tx.put_job(JobRow("j", None, "running", 3600.0, 3600.0, 3608.0, b"sealed")))
+
+    assert filled.write(lambda tx: tx.claim_job(10.0, 18.0)).id == "j"
 
 
 def test_all_that_hangs_on_samples_is_found_by_their_numbers(filled):

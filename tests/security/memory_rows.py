@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from lookalike.domain import Change, Op
 from lookalike.errors import Conflict
+from lookalike.jobs import latest_lease
 from lookalike.ports import (
     AuditRow,
     CollectionRow,
@@ -320,7 +321,7 @@ class _Cursor:
 
     def claim_job(self, now: float, until: float) -> JobRow | None:
         for row in sorted(self._t.jobs.values(), key=lambda row: (row.created_at, row.id)):
-            if row.state == "queued" or (row.state == "running" and row.leased_until <= now):
+            if row.state in ("queued", "running") and not now < row.leased_until <= latest_lease(now, until):
                 self._t.jobs[row.id] = replace(row, state="running", updated_at=now, leased_until=until)
                 return self._t.jobs[row.id]
         return None
