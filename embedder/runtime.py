@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import queue
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,12 +101,21 @@ def _core() -> Any:
     thread, the thread is left with a stack that is no longer there, and the next signal that Python handles, such as
     Ctrl-C or the end of a child, ends the process with a segmentation fault.
     """
+    _forbid_reports()
     import openvino
 
     # This fills a C++ static at its first use. Were that in two threads' first inferences at once, one would wait
     # for it holding Python's lock while the other waited for that lock: the whole process would stand still.
     openvino.Type.f32.to_dtype()
     return openvino.Core()
+
+
+def _forbid_reports() -> None:
+    """Keep OpenVINO from telling Google Analytics of each import, which it does unless it finds itself in a CI.
+
+    Its package does without the one that reports where that cannot be imported. Nothing leaves this machine unasked.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 class _OpenVinoNetwork:

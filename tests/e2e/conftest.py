@@ -21,7 +21,10 @@ START_S = 60
 
 @dataclass
 class Installation:
-    """A data folder with its settings, a service that may be running on it, and the command."""
+    """A data folder with its settings, a service that may be running on it, and the command.
+
+    runner: a command that runs both, such as one that changes the user first.
+    """
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
@@ -30,6 +33,7 @@ class Installation:
     said: list[str] = field(default_factory=list)
     key: str = KEY
     ca: Path | None = None
+    runner: tuple[str, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -51,7 +55,7 @@ class Installation:
         (self.folder / "admin.key").write_text(self.key)
         with (self.folder / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "api.cli", "serve"],
+                [*self.runner, sys.executable, "-P", "-m", "api.cli", "serve"],
                 cwd=self.folder,
                 env=self.environment(),
                 stdout=subprocess.PIPE,
@@ -82,7 +86,7 @@ class Installation:
         if remote:
             settings |= {"LOOKALIKE_URL": self.url, "LOOKALIKE_API_KEY_FILE": str(self.folder / "admin.key")}
         return subprocess.run(
-            [sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
+            [*self.runner, sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
             cwd=self.folder,
             env=self.environment(**settings),
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,28 @@ def test_threads_share_a_network_without_mixing_answers(name: str, means: bytes)
 
     with ThreadPoolExecutor(8) as pool:
         assert np.allclose(list(pool.map(brightness, levels)), levels, rtol=1e-2)
+
+
+REPORTS = """
+import sys
+from pathlib import Path
+from embedder.runtime import open_runtime
+
+open_runtime("openvino", threads=1).load(Path(sys.argv[1]).read_bytes(), "means")
+print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
+"""
+
+
+def test_openvino_reports_nothing_home(means: bytes, tmp_path: Path) -> None:
+    (tmp_path / "means.onnx").write_bytes(means)
+    outside_ci = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment = outside_ci | {"HOME": str(tmp_path)}
+
+    command = [sys.executable, "-c", REPORTS, str(tmp_path / "means.onnx")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["means.onnx"], "it keeps an id of its own in the home folder"
 
 
 DROPPED = """
