@@ -16,7 +16,11 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from api import schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns
+from api.compreface import recognition
+from api.compreface import services as compreface
+from api.compreface.faults import DIALECT as COMPREFACE
 from api.credentials import Credentials
+from api.dialects import Dialects
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
 from api.idempotency import Turns
@@ -25,7 +29,7 @@ from api.metrics import Metrics
 from api.observe import Observe
 from api.pool import Pool
 from api.rekognition import route as rekognition
-from api.rekognition.faults import RekognitionAnswers
+from api.rekognition.faults import DIALECT as REKOGNITION
 from api.rekognition.schemas import MAX_BODY_BYTES
 from api.rekognition.signed import SignedRequests
 from api.routes import (
@@ -70,6 +74,8 @@ _ROUTERS = (
     audit,
     service,
     rekognition,
+    recognition,
+    compreface,
 )
 
 
@@ -126,7 +132,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
     app.add_middleware(Observe, metrics=metrics)
-    app.add_middleware(RekognitionAnswers)
+    app.add_middleware(Dialects, dialects=(REKOGNITION, COMPREFACE))
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -24,6 +24,7 @@ from lookalike.domain import (
     Embeddings,
     EncodedFace,
     Face,
+    Floats,
     Kind,
     NewSample,
     Permission,
@@ -42,7 +43,7 @@ from lookalike.errors import (
     SampleNotFound,
 )
 from lookalike.face_marks import FaceRecord, People, face_id, face_of, marks, people_of
-from lookalike.gallery import Gallery
+from lookalike.gallery import DEFAULT_FMR, Gallery
 from lookalike.inputs import rate
 from lookalike.live import Answering
 from lookalike.on_record import on_record
@@ -317,18 +318,41 @@ class Faces:
         with on_record(self._audit, caller, "face.search", Permission.IDENTIFY, name) as record:
             live = self._gallery.live.of(self._records.collection(name))
             live.collection.require(Kind.FACE)
-            subject, sample = self._records.sample(live.collection, id)
-            try:
-                query = live.roster.index.vectors([sample.number])
-            except KeyError:
-                raise SampleNotFound("this face cannot be searched in the collection's present model") from None
+            kept, query = self._searchable(live, id)
             bar = live.calibration.threshold_for_fmr(rate(fmr, "fmr")).similarity
             near = live.roster.rank(Embeddings(live.collection.space, query), min(limit, MAX_CANDIDATES) + 1)[0]
-            hits = [r for r in near if r.subject_key != subject.key and r.similarity >= bar][:limit]
+            hits = [r for r in near if r.subject_key != kept.subject.key and r.similarity >= bar][:limit]
             (candidates,) = self._gallery.candidates(live, len(live.roster), [hits])
             record.details.update(matched=",".join(c.subject.key for c in candidates))
             matches = [FaceMatch(face_of(c.subject, c.sample_id, 0), c.fmr or 0.0) for c in candidates]
             return matches, live.collection.space
+
+    def verify(self, caller: Caller, name: str, id: str, image: bytes) -> tuple[FaceRecord, list[Likeness]]:
+        """Each face of a picture beside one that is kept, largest first, and the latter.
+
+        Raises: CollectionNotFound, WrongKind, SampleNotFound.
+        """
+        with on_record(self._audit, caller, "face.verify", Permission.IDENTIFY, name) as record:
+            live = self._gallery.live.of(self._records.collection(name))
+            live.collection.require(Kind.FACE)
+            kept, own = self._searchable(live, id)
+            bar = live.calibration.threshold_for_fmr(DEFAULT_FMR).similarity
+            faces = live.encoder.encode(image)
+            scores = [float(np.clip(own[0] @ face.vector, -1, 1)) for face in faces]
+            found = [
+                Likeness(face.face, score >= bar, live.calibration.fmr(score))
+                for score, face in zip(scores, faces, strict=True)
+            ]
+            record.details.update(match=int(any(f.match for f in found)))
+            return kept, found
+
+    def _searchable(self, live: Answering, id: str) -> tuple[FaceRecord, Floats]:
+        """A face that is kept, and its vector, (1, D). Raises: SampleNotFound."""
+        subject, sample = self._records.sample(live.collection, id)
+        try:
+            return face_of(subject, sample.id, sample.number), live.roster.index.vectors([sample.number])
+        except KeyError:
+            raise SampleNotFound("this face cannot be searched in the collection's present model") from None
 
     def compare(self, caller: Caller, source: bytes, target: bytes, fmr: float) -> tuple[Face, list[Likeness]]:
         """The largest face of one picture beside each face of another, most similar first. Raises: FaceNotFound."""

@@ -1,18 +1,15 @@
 """The service's refusals under the names that AWS's SDKs know, from one table of error codes.
 
-A layer outside all others rewrites the answers to Rekognition's calls, whichever layer refuses them: `__type` and
-`message` for a problem of RFC 9457, the same request id under AWS's header. The statuses are AWS's as well: its JSON
-services answer 400 to whatever the caller can mend, and SDKs try ThrottlingException and a 500 again by themselves.
+The statuses are AWS's as well: its JSON services answer 400 to whatever the caller can mend, and SDKs try
+ThrottlingException and a 500 again by themselves.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from api.errors import FAULTS, PROBLEM
+from api.dialects import Dialect, Refusal
+from api.errors import FAULTS
 from api.rekognition.signed import is_call
 
 JSON_1_1 = "application/x-amz-json-1.1"
@@ -54,50 +51,10 @@ def type_of(code: str) -> str:
     return TYPES.get(code, _INVALID if own else _INTERNAL)
 
 
-class RekognitionAnswers:
-    """ASGI middleware, outside all others."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, _Rewritten(send).send if is_call(scope) else send)
+def _refuse(code: str, detail: str) -> Refusal:
+    name = type_of(code)
+    body = {"__type": name, "message": detail}
+    return Refusal(500 if name == _INTERNAL else 400, JSON_1_1, body, {"x-amzn-errortype": name})
 
 
-class _Rewritten:
-    """An answer's way out. A problem's start is held until its body tells what it is."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._held: Message | None = None
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = dict(message["headers"])
-            told = (b"x-amzn-requestid", headers.get(b"x-request-id", b""))
-            message = {**message, "headers": [*message["headers"], told]}
-            if headers.get(b"content-type", b"").startswith(PROBLEM.encode()):
-                self._held = message
-                return
-        elif self._held is not None:
-            start, message = _fault(self._held, message)
-            self._held = None
-            await self._send(start)
-        await self._send(message)
-
-
-_REPLACED = (b"content-type", b"content-length", b"www-authenticate")
-
-
-def _fault(start: Message, body: Message) -> tuple[Message, Message]:
-    """A problem's start and body as AWS's."""
-    problem = json.loads(body["body"])
-    name = type_of(problem["code"])
-    text = json.dumps({"__type": name, "message": problem["detail"]}).encode()
-    headers = [
-        *((held, value) for held, value in start["headers"] if held not in _REPLACED),
-        (b"content-type", JSON_1_1.encode()),
-        (b"content-length", str(len(text)).encode()),
-        (b"x-amzn-errortype", name.encode()),
-    ]
-    return {**start, "status": 500 if name == _INTERNAL else 400, "headers": headers}, {**body, "body": text}
+DIALECT = Dialect(is_call, _refuse, "x-amzn-requestid")
