@@ -34,6 +34,7 @@ from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
+from security.console_sessions import ConsoleSessions
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
@@ -61,6 +62,7 @@ class Services:
     settings: Settings
     gallery: Gallery
     api_keys: ApiKeys
+    sessions: ConsoleSessions
     answers: Records
     audit: SealedAuditLog
     jobs: JobRunner
@@ -168,6 +170,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             settings=settings,
             gallery=gallery,
             api_keys=api_keys,
+            sessions=ConsoleSessions(keyring, api_keys, audit),
             answers=records,
             audit=audit,
             jobs=jobs,

@@ -46,6 +46,7 @@ from lookalike.errors import (
     PermissionDenied,
     SampleNotFound,
 )
+from lookalike.gallery_scores import ScoresOfGalleries
 from lookalike.live import Answering, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
@@ -108,6 +109,7 @@ class Gallery(Enroller):
         self._today = today
         self._max_regions = max_regions
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
+        self.scores = ScoresOfGalleries(records, audit, self._live)
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         """Learn a collection's thresholds from its own non-matching pairs. Raises: NotCalibratable."""

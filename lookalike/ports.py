@@ -687,6 +687,9 @@ class AuditLog(Protocol):
         ...
 
     def page(self, after_seq: int, limit: int) -> list[AuditEntry]: ...
+    def last_seq(self) -> int:
+        """The newest entry's sequence number, 0 while there is none."""
+        ...
 
 
 class Snapshots(Protocol):
