@@ -54,6 +54,7 @@ from lookalike.errors import LookalikeError
 
 if TYPE_CHECKING:
     from api.wiring import Services
+    from security.console_sessions import Session
 
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
@@ -105,10 +106,21 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
     for module in _ROUTERS:
         # As they are: each router is complete, and so `app.routes` lists every route, which the access matrix reads.
         app.router.routes.extend(module.router.routes)
+    if principal is None:
+        _add_console(app)
     _answer_errors(app)
     _add_layers(app, services, pool, metrics, principal)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _add_console(app: FastAPI) -> None:
+    """The pages for people. The templates are read only where there is somebody to see them."""
+    from api.console import routes
+
+    app.state.console = routes.read_look()
+    for router in routes.ROUTERS:
+        app.router.routes.extend(router.routes)
 
 
 def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, principal: Principal | None) -> None:
@@ -117,6 +129,9 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
 
     async def authenticate(secret: str) -> Principal:
         return await pool.look_up(services.api_keys.authenticate, secret)
+
+    async def resume(cookie: str) -> tuple[Session, Principal]:
+        return await pool.look_up(services.sessions.resume, cookie)
 
     limits = BodyLimits(
         max_bytes=settings.max_request_bytes,
@@ -128,7 +143,10 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         streamed=imports.STREAMED,
         max_streamed_bytes=imports.most_bytes(settings),
     )
-    app.add_middleware(Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals)
+    in_console = resume if principal is None else None
+    app.add_middleware(
+        Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals, resume=in_console
+    )
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
     app.add_middleware(Observe, metrics=metrics)

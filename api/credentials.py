@@ -1,14 +1,18 @@
 """Who asks, found out before a body is read: an API key in a header becomes the request's caller, or 401.
 
-No credential is read from a URL. One that is refused is counted for its peer, who is told to wait after many.
+No credential is read from a URL. One that is refused is counted for its peer, who is told to wait after many. Pages of
+the console take their session's cookie instead, which counts for nothing else; without one they are asked all the same,
+and show the way to sign in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.console.cookies import is_console, sent_cookie
 from api.errors import problem_of
 from api.limits import NEVER_SHED, OPEN_PATHS
 from api.refusals import Refusals
@@ -16,21 +20,32 @@ from lookalike.answers import Caller
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError, Unauthenticated
 
+if TYPE_CHECKING:
+    from security.console_sessions import Session
+
 MAX_SECRET = 512
 
 Authenticate = Callable[[str], Awaitable[Principal]]
+Resume = Callable[[str], Awaitable[tuple["Session", Principal]]]
 
 
 class Credentials:
     """ASGI middleware that sets `scope["state"]["caller"]`; it is absent only on open paths without a credential."""
 
     def __init__(
-        self, app: ASGIApp, authenticate: Authenticate, principal: Principal | None, refusals: Refusals
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        principal: Principal | None,
+        refusals: Refusals,
+        resume: Resume | None = None,
     ) -> None:
+        """resume: turns a cookie of the console into its session; None where there is no console."""
         self._app = app
         self._authenticate = authenticate
         self._principal = principal
         self._refusals = refusals
+        self._resume = resume
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,13 +56,27 @@ class Credentials:
             return
         request_id = scope["state"]["request_id"]
         try:
-            principal = await self._who(scope)
+            if self._resume is not None and is_console(scope):
+                principal = await self._in_session(scope, self._resume)
+            else:
+                principal = await self._who(scope)
         except LookalikeError as error:
             await problem_of(error, request_id)(scope, receive, send)
             return
         if principal is not None:
             scope["state"]["caller"] = Caller(principal, request_id)
         await self._app(scope, receive, send)
+
+    async def _in_session(self, scope: Scope, resume: Resume) -> Principal | None:
+        """Whose session it is; None where there is none any more."""
+        cookie = sent_cookie(scope["headers"])
+        if cookie is None:
+            return None
+        try:
+            scope["state"]["session"], principal = await resume(cookie)
+        except Unauthenticated:
+            return None
+        return principal
 
     async def _who(self, scope: Scope) -> Principal | None:
         if self._principal is not None:

@@ -46,6 +46,7 @@ from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.console_sessions import ConsoleSessions
 from security.holds import SealedHolds
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
@@ -78,6 +79,7 @@ class Services:
     faces: Faces
     face_users: FaceUsers
     api_keys: ApiKeys
+    sessions: ConsoleSessions
     answers: Records
     audit: SealedAuditLog
     audit_book: AuditBook
@@ -202,6 +204,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             faces=faces,
             face_users=FaceUsers(records, audit, gallery, faces),
             api_keys=api_keys,
+            sessions=ConsoleSessions(keyring, api_keys, audit),
             answers=records,
             audit=audit,
             audit_book=AuditBook(audit),

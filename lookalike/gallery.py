@@ -49,6 +49,7 @@ from lookalike.errors import (
     SampleNotFound,
 )
 from lookalike.face_marks import HAS_FACES, USER_ID
+from lookalike.gallery_scores import ScoresOfGalleries
 from lookalike.live import Answering, Live, base_calibration
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
@@ -111,6 +112,7 @@ class Gallery(Enroller):
         self._probes = probes or ProbeLog(None)
         self._max_regions = max_regions
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
+        self.scores = ScoresOfGalleries(records, audit, self._live)
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:
         """Learn a collection's thresholds from its own non-matching pairs. Raises: NotCalibratable."""

@@ -266,6 +266,13 @@ class Register:
         with self._on_record(caller, "audit.read", Permission.READ_AUDIT):
             return self._audit.page(after_seq, limit)
 
+    def audit_recent(self, caller: Caller, before_seq: int | None, limit: int) -> list[AuditEntry]:
+        """The audit entries before a sequence number, None for the log's end, newest first."""
+        with self._on_record(caller, "audit.read", Permission.READ_AUDIT):
+            end = self._audit.last_seq() + 1 if before_seq is None else before_seq
+            first = max(end - limit, 1)
+            return self._audit.page(first - 1, end - first)[::-1] if end > first else []
+
     def _on_record(
         self,
         caller: Caller,

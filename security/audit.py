@@ -87,6 +87,11 @@ class SealedAuditLog:
         """Entries in order. Raises: TamperedData."""
         return [self._opened(row) for row in self._rows.read().audit_page(after_seq, limit)]
 
+    def last_seq(self) -> int:
+        """The newest entry's sequence number, 0 while there is none."""
+        tail = self._rows.read().audit_tail()
+        return 0 if tail is None else tail.seq
+
     # ----------------------------------------------------------------------------------------- checkpoints
 
     def newest(self) -> Checkpoint | None:

@@ -25,7 +25,7 @@ async def list_jobs(edge: EdgeDep, caller: CallerDep) -> Response:
     """The jobs of the collections that the caller may run jobs on, and the caller's own, newest first."""
     require_jobs(caller)
     return await read(
-        edge, lambda: JobList(items=[JobOut.of(job) for job in edge.services.jobs.jobs() if _sees(caller, job)])
+        edge, lambda: JobList(items=[JobOut.of(job) for job in edge.services.jobs.jobs() if sees(caller, job)])
     )
 
 
@@ -55,8 +55,8 @@ def require_jobs(caller: Caller) -> None:
         )
 
 
-def _sees(caller: Caller, job: Job) -> bool:
-    """Those who may run jobs see them; whoever asked for one sees that."""
+def sees(caller: Caller, job: Job) -> bool:
+    """Whether a job is shown to a caller. Those who may run jobs see them; whoever asked for one sees that."""
     own = job.principal == caller.principal.id
     may = any(caller.principal.may(right, job.collection) for right in _OWN)
     return (own and may) or caller.principal.may(Permission.RUN_JOBS, job.collection)
@@ -65,6 +65,6 @@ def _sees(caller: Caller, job: Job) -> bool:
 def find_job(edge: Edge, caller: Caller, id: str) -> Job:
     """Raises: JobNotFound, also for a job that the caller may not see."""
     job = edge.services.jobs.job(id)
-    if not _sees(caller, job):
+    if not sees(caller, job):
         raise JobNotFound("there is no such job")
     return job

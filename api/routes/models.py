@@ -64,8 +64,8 @@ def most_bytes(settings: Settings) -> int:
 @router.get(PATH, response_model=ModelList, responses=problems(), dependencies=[Depends(strict_query)])
 async def models(edge: EdgeDep, caller: CallerDep) -> Response:
     """The models that a collection can be given."""
-    _require_read(caller)
-    return await read(edge, lambda: ModelList(items=_listed(edge)))
+    require_read(caller)
+    return await read(edge, lambda: ModelList(items=listed(edge)))
 
 
 @router.post(
@@ -96,7 +96,7 @@ async def import_model(request: Request, edge: EdgeDep, caller: CallerDep, accep
 @router.get(f"{PATH}/{{model}}", response_model=ModelOut, responses=problems(404), dependencies=[Depends(strict_query)])
 async def read_model(model: str, edge: EdgeDep, caller: CallerDep) -> Response:
     """One model; a bundle by its full name, or by its manifest's where only one has that."""
-    _require_read(caller)
+    require_read(caller)
     return await read(edge, lambda: _shown(edge, model))
 
 
@@ -146,12 +146,14 @@ async def roll_back(model: str, request: Request, edge: EdgeDep, caller: CallerD
     return await write(request, edge, caller, None, work)
 
 
-def _require_read(caller: Caller) -> None:
+def require_read(caller: Caller) -> None:
+    """Raises: PermissionDenied unless the caller may read somewhere."""
     if not caller.principal.may_anywhere(Permission.READ):
         raise PermissionDenied("this needs the permission 'read', which the credential lacks")
 
 
-def _listed(edge: Edge) -> list[ModelOut]:
+def listed(edge: Edge) -> list[ModelOut]:
+    """Every model at hand, those of faces first."""
     models, shelf = edge.services.models, edge.services.bundles.shelf()
     found = []
     for kind in Kind:
@@ -165,9 +167,9 @@ def _listed(edge: Edge) -> list[ModelOut]:
 
 def _shown(edge: Edge, name: str) -> ModelOut:
     """Raises: ModelNotFound."""
-    listed = _listed(edge)
-    full = name if any(found.name == name for found in listed) else edge.services.bundles.shelf().find(name).model
-    for found in listed:
+    there = listed(edge)
+    full = name if any(found.name == name for found in there) else edge.services.bundles.shelf().find(name).model
+    for found in there:
         if found.name == full:
             return found
     raise ModelNotFound(f"there is no model {name!r}")

@@ -1,0 +1,66 @@
+"""Signing in with an API key, and out. The key goes into the body of a form, is checked, and is kept nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.console import cookies
+from api.console.pages import SIGN_IN, ConsoleRoute, go, page, read_form, router, session_of
+from api.edge import CallerDep, EdgeDep
+from lookalike.errors import PermissionDenied, Unauthenticated
+
+door = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
+"""Open to all: who signs in has no session yet."""
+
+inside = router()
+
+_OWN_PAGE = re.compile(r"/console/[!-~]{0,2000}")
+
+
+def own_page(wanted: str) -> str:
+    """Where to go on after signing in: a page of the console, and nowhere else."""
+    return wanted if _OWN_PAGE.fullmatch(wanted) and "\\" not in wanted else "/"
+
+
+@door.get(SIGN_IN)
+async def ask_for_key(
+    request: Request, next: Annotated[str, Query(max_length=2100)] = "", ended: bool = False
+) -> Response:
+    """The page to sign in."""
+    if session_of(request) is not None:
+        return go(own_page(next))
+    return page(request, "sign_in.html", next=own_page(next), ended=ended, wrong=False)
+
+
+@door.post(SIGN_IN)
+async def sign_in(request: Request, edge: EdgeDep) -> Response:
+    """Turn an API key into a session, and go on to the page that was asked for."""
+    if cookies.is_from_elsewhere(request):
+        raise PermissionDenied("this form is not of this console")
+    form = await read_form(request)
+    target, sessions = own_page(form.get("next", "")), edge.services.sessions
+    try:
+        session = await edge.pool.run(sessions.begin, form.get("key", "").strip(), request.state.request_id)
+    except Unauthenticated:
+        return page(request, "sign_in.html", 401, next=target, ended=False, wrong=True)
+    response = go(target)
+    cookies.give(response, sessions.cookie(session))
+    return response
+
+
+@inside.post("/console/sign-out")
+async def sign_out(request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """End the session everywhere that its cookie may be."""
+    session = session_of(request)
+    if session is None:
+        return go(SIGN_IN)
+    await edge.pool.run(edge.services.sessions.end, session, caller)
+    response = go(SIGN_IN)
+    cookies.take_back(response)
+    response.headers["clear-site-data"] = '"cache", "storage"'
+    return response

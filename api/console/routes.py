@@ -1,0 +1,34 @@
+"""All pages of the console, in one list."""
+
+from __future__ import annotations
+
+from api.console import (
+    account,
+    assets,
+    collections,
+    enrolment,
+    identification,
+    keys,
+    overview,
+    subjects,
+    thresholds,
+    unknowns,
+)
+from api.console.pages import missing, read_look
+
+ROUTERS = (
+    assets.router,
+    account.door,
+    account.inside,
+    overview.pages,
+    collections.pages,
+    subjects.pages,
+    enrolment.pages,
+    identification.pages,
+    thresholds.pages,
+    unknowns.pages,
+    keys.pages,
+    missing,
+)
+
+__all__ = ["ROUTERS", "read_look"]
