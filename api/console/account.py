@@ -47,6 +47,7 @@ async def sign_in(request: Request, edge: EdgeDep) -> Response:
     try:
         session = await edge.pool.run(sessions.begin, form.get("key", "").strip(), request.state.request_id)
     except Unauthenticated:
+        edge.services.refusals.note(request.client.host if request.client is not None else "")
         return page(request, "sign_in.html", 401, next=target, ended=False, wrong=True)
     response = go(target)
     cookies.give(response, sessions.cookie(session))

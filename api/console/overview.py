@@ -55,13 +55,13 @@ def _look(edge: Edge, caller: Caller) -> _Seen:
     return _Seen(
         services.gallery.readiness(),
         services.gallery.collections(caller) if may(Permission.READ) else None,
-        [job for job in _jobs(edge, caller) if job.state not in ENDED] if _may_see_jobs(caller) else None,
+        [job for job in _jobs(edge, caller) if job.state not in ENDED] if job_calls.may_see_jobs(caller) else None,
         recent,
     )
 
 
 def _may_see_jobs(caller: Caller) -> bool:
-    return any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, Permission.ENROL))
+    return job_calls.may_see_jobs(caller)
 
 
 def _jobs(edge: Edge, caller: Caller) -> list[JobOut]:

@@ -49,10 +49,15 @@ async def cancel_job(id: str, request: Request, edge: EdgeDep, caller: CallerDep
 
 def require_jobs(caller: Caller) -> None:
     """Raises: PermissionDenied unless the caller may run jobs somewhere, or import or erase the expired by one."""
-    if not any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, *_OWN)):
+    if not may_see_jobs(caller):
         raise PermissionDenied(
             "this needs the permission 'run_jobs', 'enrol' or 'retention', which the credential lacks"
         )
+
+
+def may_see_jobs(caller: Caller) -> bool:
+    """Whether there can be jobs that are shown to a caller."""
+    return any(caller.principal.may_anywhere(right) for right in (Permission.RUN_JOBS, *_OWN))
 
 
 def sees(caller: Caller, job: Job) -> bool:
