@@ -34,6 +34,7 @@ from api.routes import (
     models,
     pictures,
     reindex,
+    rotation,
     service,
     subjects,
     unknowns,
@@ -47,7 +48,21 @@ if TYPE_CHECKING:
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
 
-_ROUTERS = (collections, subjects, pictures, unknowns, imports, reindex, models, drift, jobs, keys, audit, service)
+_ROUTERS = (
+    collections,
+    subjects,
+    pictures,
+    unknowns,
+    imports,
+    reindex,
+    models,
+    drift,
+    jobs,
+    keys,
+    rotation,
+    audit,
+    service,
+)
 
 
 def create_app(services: Services, principal: Principal | None = None) -> FastAPI:

@@ -14,13 +14,15 @@ from lookalike.gallery import Gallery
 from lookalike.jobs import Job, Result
 from lookalike.reindex import Reindexer
 from security.rbac import principal_for
+from security.rotation import KeyRotation
 from security.tokens import ApiKeys
 
-SERVICE = Principal("service", (), {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})})
+_BY_ITSELF = frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.MANAGE_KEYS})
+SERVICE = Principal("service", (), {None: _BY_ITSELF})
 """Who is on record for what the service does by itself."""
 
 
-def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports) -> Mapping[str, Kind]:
+def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports, rotation: KeyRotation) -> Mapping[str, Kind]:
     """What this service knows to do."""
 
     def calibrate(caller: Caller, job: Job, progress: Progress) -> Result:
@@ -33,7 +35,11 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports) -> Mappi
     def retire(caller: Caller, job: Job, progress: Progress) -> Result:
         return {"generations": reindexer.retire(caller, _collection(job), now=bool(job.params.get("now")))}
 
-    return {"calibrate": calibrate, "reindex": reindex, "retire": retire, "import": imports.run}
+    def rotate(caller: Caller, job: Job, progress: Progress) -> Result:
+        which = (job.collection, job.collection_id) if job.collection is not None and job.collection_id else None
+        return rotation.run(caller, which, job.created_at, progress, due=bool(job.params.get("due")))
+
+    return {"calibrate": calibrate, "reindex": reindex, "retire": retire, "import": imports.run, "rotate": rotate}
 
 
 def principal_of_job(api_keys: ApiKeys) -> Callable[[Job], Principal]:

@@ -17,6 +17,7 @@ from api.follower import Follower
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
+from api.key_care import KeyCare
 from api.models import InstalledModels
 from api.record_store import open_rows
 from api.tending import Tending
@@ -34,11 +35,13 @@ from lookalike.roster import Rosters
 from lookalike.settings import Profile, Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
+from security.file_heads import rewrap_heads
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
+from security.rotation import KeyRotation
 from security.sealed_adoption import SealedAdoption
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
@@ -65,6 +68,7 @@ class Services:
     audit: SealedAuditLog
     jobs: JobRunner
     imports: Imports
+    rotation: KeyRotation
     transfers: Transfers
     sender: Sender
     reindexer: Reindexer
@@ -142,7 +146,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         )
         imports = Imports(settings, SealedImports(folder / "imports", keyring), gallery, records, audit)
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
-        kinds = job_kinds(gallery, reindexer, imports)
+        rotation = KeyRotation(rows, keyring, audit, ledger, lambda: rewrap_heads(keyring, _sealed_files(folder)))
+        kinds = job_kinds(gallery, reindexer, imports, rotation)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
@@ -157,6 +162,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 gallery.unknowns,
                 ledger.catch_up,
                 lambda: _sweep(imports, jobs, rosters),
+                KeyCare(rotation, jobs, settings.rotate_after_hours * 3600.0),
             )
             stack.callback(Follower(rosters, tending).stop)
             jobs.start()
@@ -172,6 +178,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             audit=audit,
             jobs=jobs,
             imports=imports,
+            rotation=rotation,
             transfers=transfers,
             sender=sender_of(keyring),
             reindexer=reindexer,
@@ -241,6 +248,11 @@ def _sweep(imports: Imports, jobs: JobRunner, rosters: Rosters) -> None:
     """Delete what ended jobs left behind, and what index servers have of collections that are no more."""
     imports.sweep(jobs)
     rosters.sweep()
+
+
+def _sealed_files(folder: Path) -> list[Path]:
+    """This process's files whose keys are wrapped by collections' keys."""
+    return [*(folder / "snapshots").glob("*snapshot"), *(folder / "imports").glob("*.*")]
 
 
 def _offered_index(backends: Backends, url: str) -> str:

@@ -1,7 +1,7 @@
 """The system of record in domain values, over rows that hold ciphertext only.
 
 Invariants: every write commits with its audit entry in one transaction; sealing happens before the transaction, and if
-the subject has changed hands by then the write is prepared again; nothing is opened that was not asked for.
+the subject or a key has changed by then the write is prepared again; nothing is opened that was not asked for.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from lookalike.errors import (
     Conflict,
     GenerationChanged,
     IdempotencyMismatch,
+    KeyMoved,
     SampleNotFound,
     SubjectNotFound,
 )
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
 from security.audit import SealedAuditLog
+from security.collection_keys import forget_due, mark_due
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
-from security.keys import KeyRing
+from security.key_wrap import wrapping_key_id
+from security.keys import KeyRing, until_unmoved
 from security.ledger_copy import Ledger
 from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
@@ -51,12 +54,7 @@ ANSWERS_KEPT_S = 24 * 3600.0
 SCAN_LIMIT = 50_000
 """Subjects that one page of a filtered list looks at; the page may then be short, and its cursor goes on."""
 
-_ATTEMPTS = 32
 _SCAN_PAGE = 500
-
-
-class _Moved(Exception):
-    """The row that a write was prepared for is no longer there as it was."""
 
 
 class SealedRecords:
@@ -83,17 +81,22 @@ class SealedRecords:
     # ---------------------------------------------------------------------------------------- collections
 
     def create_collection(self, collection: Collection, entry: AuditEntry) -> None:
-        row = self._sealer.new_collection(collection)
         note = self._audit.prepare(entry)
 
-        def create(rows: RowWriter) -> None:
-            if rows.collection_by_lookup(row.lookup) is not None:
-                raise CollectionExists("there is a collection of this name already")
-            rows.put_collection(row)
-            note(rows)
+        def attempt() -> None:
+            row = self._sealer.new_collection(collection)
+
+            def create(rows: RowWriter) -> None:
+                if rows.collection_by_lookup(row.lookup) is not None:
+                    raise CollectionExists("there is a collection of this name already")
+                self._keyring.root.require_current(rows, row.wrapped_key)
+                rows.put_collection(row)
+                note(rows)
+
+            self._rows.write(create)
 
         try:
-            self._rows.write(create)
+            until_unmoved(attempt)
         except BaseException:
             self._keyring.forget_collection(collection.id)
             raise
@@ -116,7 +119,7 @@ class SealedRecords:
         def update(rows: RowWriter) -> Collection:
             row = self._row_of(rows, collection)
             changed = change(self._sealer.open_collection(row))
-            rows.put_collection(replace(row, payload=self._sealer.changed_collection(changed)))
+            rows.put_collection(replace(row, payload=self._sealer.changed_collection(row, changed)))
             note(rows)
             return changed
 
@@ -128,6 +131,7 @@ class SealedRecords:
             subjects, samples = rows.count(collection.id)
             exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
+            forget_due(rows, collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
                 "collection": collection.id,
@@ -165,14 +169,14 @@ class SealedRecords:
                 row, stored = self._sealer.changed_subject(there, subject, now)
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row, there)
                 rows.put_subject(row)
                 note(rows)
 
             self._rows.write(put)
             return stored
 
-        return _until_unmoved(attempt)
+        return until_unmoved(attempt)
 
     def subject(self, collection: Collection, subject_id: str) -> Subject:
         row = self._find(collection, subject_id)
@@ -212,6 +216,7 @@ class SealedRecords:
             if row is None:
                 raise SubjectNotFound("there is no such subject")
             numbers = rows.delete_subject(row.key)
+            mark_due(rows, collection.id, self._clock())
             facts: dict[str, str | int] = {
                 "kind": "subject",
                 "collection": collection.id,
@@ -229,13 +234,15 @@ class SealedRecords:
         return self._rows.read().subject_by_lookup(collection.id, lookup)
 
     def _require_unmoved(
-        self, rows: RowReader, collection: Collection, lookup: bytes, there: SubjectRow | None
+        self, rows: RowReader, collection: Collection, row: SubjectRow, there: SubjectRow | None
     ) -> None:
-        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal."""
-        self._row_of(rows, collection)
-        now = rows.subject_by_lookup(collection.id, lookup)
+        """Raises: CollectionNotFound; KeyMoved if a key is not the one any more that was used to seal or to wrap."""
+        owner = self._row_of(rows, collection)
+        now = rows.subject_by_lookup(collection.id, row.lookup)
         if _key_of(now) != _key_of(there):
-            raise _Moved
+            raise KeyMoved("the subject was changed by somebody else meanwhile")
+        if there is None:
+            self._keyring.require_newest(owner, wrapping_key_id(row.wrapped_key))
 
     # -------------------------------------------------------------------------------------------- samples
 
@@ -253,7 +260,7 @@ class SealedRecords:
             sealed = [self._sealer.seal_sample(collection, row.key, key, new, now) for new in samples]
 
             def add(rows: RowWriter) -> list[SampleRow]:
-                self._require_unmoved(rows, collection, row.lookup, there)
+                self._require_unmoved(rows, collection, row, there)
                 self._require_templates(rows, collection, samples)
                 if there is None:
                     rows.put_subject(row)
@@ -264,7 +271,7 @@ class SealedRecords:
             added = self._rows.write(add)
             return subject, self._open_samples(collection, added)
 
-        return _until_unmoved(attempt)
+        return until_unmoved(attempt)
 
     def _require_templates(self, rows: RowReader, collection: Collection, samples: Sequence[NewSample]) -> None:
         """Raises: GenerationChanged if the collection has got a generation that these samples have no template for."""
@@ -413,11 +420,10 @@ class SealedRecords:
         return self._sealer.open_calibration(collection, payload) if payload is not None else None
 
     def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None:
-        payload = self._sealer.seal_calibration(collection, calibration)
         note = self._audit.prepare(entry)
 
         def put(rows: RowWriter) -> None:
-            self._row_of(rows, collection)
+            payload = self._sealer.seal_calibration(self._row_of(rows, collection), calibration)
             rows.put_calibration(collection.id, _names(collection)[-1], payload)
             note(rows)
 
@@ -472,15 +478,6 @@ def _insert(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: floa
 def _names(collection: Collection) -> list[str]:
     """What rows in the collection's space say of theirs; the last is what calibrations learned there go by."""
     return [collection.space.key] if collection.space != collection.origin else [collection.space.key, ""]
-
-
-def _until_unmoved(attempt: Callable[[], T]) -> T:
-    for _ in range(_ATTEMPTS):
-        try:
-            return attempt()
-        except _Moved:
-            continue
-    raise Conflict("this subject is being changed by others again and again; try later")
 
 
 def _key_of(row: SubjectRow | None) -> tuple[str, bytes] | None:

@@ -45,7 +45,9 @@ def gallery() -> Growing:
 
 @pytest.fixture
 def jobs(gallery: Growing) -> Iterator[JobRunner]:
-    made = JobRunner(doubles.MemoryJobs(), job_kinds(gallery, None, SimpleNamespace(run=None)), lambda job: SERVICE)
+    made = JobRunner(
+        doubles.MemoryJobs(), job_kinds(gallery, None, SimpleNamespace(run=None), None), lambda job: SERVICE
+    )
     yield made
     made.close()
 
@@ -88,4 +90,5 @@ def test_zero_leaves_it_to_the_operator(jobs: JobRunner) -> None:
 
 
 def test_the_service_may_do_nothing_else() -> None:
-    assert SERVICE.rights == {None: frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS})}
+    needed = {Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.MANAGE_KEYS}
+    assert SERVICE.rights == {None: frozenset(needed)}
