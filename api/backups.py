@@ -41,9 +41,9 @@ from security.backup_records import KINDS, FileRecord, Record, RootKey, Start, d
 from security.checkpoints import Checkpoint, read_checkpoint
 from security.erasure import scrub
 from security.keys import EPOCH_SETTING, RESTORING_SETTING, KeyRing, open_key_ring
-from security.ledger import enter, head_of, line_at, read_line
+from security.ledger import RESTORE, enter, head_of, line_at, read_line
 from security.ledger_copy import CHECKPOINTS, lines_in
-from security.past import RESTORE, begin_epoch, keep_restore
+from security.past import begin_epoch, keep_restore
 from security.recipient import Recipient, RecipientKey, sender_of
 from security.restoring import Erased, Loaded, erased_since, load
 from security.root_key import put_root_key, read_secret_file, root_key_file

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import httpx
 
 from api.client_imports import ImportCalls
+from api.client_keys import KeyCalls
 from api.client_models import ModelCalls
 from api.client_privacy import PrivacyCalls
 from api.client_sending import ClientError, Sender
@@ -52,7 +53,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls):
+class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.

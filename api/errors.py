@@ -137,6 +137,7 @@ FAULTS: Mapping[str, Fault] = {
     "idempotency_mismatch": Fault(409, "The idempotency key was used with another body"),
     "not_calibratable": Fault(409, "There is too little to learn from"),
     "not_calibrated": Fault(409, "No rate can be promised here yet"),
+    "key_moved": Fault(409, "A key was rotated meanwhile"),
     "generation_changed": Fault(409, "The collection's generations changed meanwhile"),
     "no_such_generation": Fault(409, "No such generation"),
     "licence_not_accepted": Fault(409, "The model's licence has not been accepted"),

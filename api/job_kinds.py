@@ -15,15 +15,26 @@ from lookalike.jobs import Job, Result
 from lookalike.reindex import Reindexer
 from lookalike.retention import Retention
 from security.rbac import principal_for
+from security.rotation import KeyRotation
 from security.tokens import ApiKeys
 
-_OF_SERVICE = frozenset({Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.ERASE, Permission.RETENTION})
+_OF_SERVICE = frozenset(
+    {
+        Permission.MANAGE_COLLECTIONS,
+        Permission.RUN_JOBS,
+        Permission.MANAGE_KEYS,
+        Permission.ERASE,
+        Permission.RETENTION,
+    }
+)
 
 SERVICE = Principal("service", (), {None: _OF_SERVICE})
 """Who is on record for what the service does by itself."""
 
 
-def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports, retention: Retention) -> Mapping[str, Kind]:
+def job_kinds(
+    gallery: Gallery, reindexer: Reindexer, imports: Imports, retention: Retention, rotation: KeyRotation
+) -> Mapping[str, Kind]:
     """What this service knows to do."""
 
     def calibrate(caller: Caller, job: Job, progress: Progress) -> Result:
@@ -39,12 +50,17 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports, retentio
     def keep_to_retention(caller: Caller, job: Job, progress: Progress) -> Result:
         return retention.run(caller, _collection(job), progress, confirmed=bool(job.params.get("confirmed")))
 
+    def rotate(caller: Caller, job: Job, progress: Progress) -> Result:
+        which = (job.collection, job.collection_id) if job.collection is not None and job.collection_id else None
+        return rotation.run(caller, which, job.created_at, progress, due=bool(job.params.get("due")))
+
     return {
         "calibrate": calibrate,
         "reindex": reindex,
         "retire": retire,
         "import": imports.run,
         "retention": keep_to_retention,
+        "rotate": rotate,
     }
 
 

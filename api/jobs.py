@@ -109,8 +109,8 @@ class JobRunner:
         """The last thousand, newest first."""
         return self._store.jobs(LISTED)
 
-    def unended(self, kind: str, collection_id: str) -> Job | None:
-        """A job of this kind on this collection that waits or runs; it is seen to that it is taken up."""
+    def unended(self, kind: str, collection_id: str | None) -> Job | None:
+        """A job of this kind on this collection, None for all, that waits or runs; it is taken up if it waits."""
         job = self._unended(kind, collection_id)
         if job is not None:
             self.start()
@@ -126,7 +126,7 @@ class JobRunner:
             self._store.cancel(job.id)
             time.sleep(0.1)
 
-    def _unended(self, kind: str, collection_id: str) -> Job | None:
+    def _unended(self, kind: str, collection_id: str | None) -> Job | None:
         found = (job for job in self._store.jobs(LISTED) if job.state not in ENDED)
         return next((job for job in found if (job.kind, job.collection_id) == (kind, collection_id)), None)
 

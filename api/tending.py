@@ -1,4 +1,4 @@
-"""What a live service looks after by itself: galleries, thresholds, what is past its time, unknown faces."""
+"""What a live service looks after by itself: galleries, thresholds, keys, what is past its time, unknown faces."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Tending:
         unknowns: UnknownFaces,
         catch_up: Callable[[], None] = lambda: None,
         sweep: Callable[[], None] = lambda: None,
+        key_care: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         retention: Retention | None = None,
     ) -> None:
-        """catch_up: brings erasures to the ledger that could not be written there before."""
+        """catch_up: brings erasures to the ledger that could not be written there before; key_care: of the keys."""
         self._retention = retention
         self._catch_up = catch_up
         self._records = records
@@ -44,12 +45,14 @@ class Tending:
         self._jobs = jobs
         self._unknowns = unknowns
         self._sweep = sweep
+        self._key_care = key_care
         self._swept_at = 0.0
         self._clock = clock
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self) -> None:
         self._catch_up()
+        self._key_care()
         self._rosters.tend()
         self._calibrator()
         self._retire()

@@ -20,6 +20,7 @@ from api.follower import Follower
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
+from api.key_care import KeyCare
 from api.models import InstalledModels
 from api.record_store import open_rows
 from api.refusals import Refusals
@@ -47,12 +48,14 @@ from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
 from security.console_sessions import ConsoleSessions
+from security.file_heads import rewrap_heads
 from security.holds import SealedHolds
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
+from security.rotation import KeyRotation
 from security.sealed_adoption import SealedAdoption
 from security.sealed_faces import SealedFaceRecords
 from security.sealed_imports import SealedImports
@@ -87,6 +90,7 @@ class Services:
     refusals: Refusals
     jobs: JobRunner
     imports: Imports
+    rotation: KeyRotation
     transfers: Transfers
     retention: Retention
     consents: Consents
@@ -171,7 +175,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         transfers = Transfers(records, SealedAdoption(rows, keyring, audit), audit, models)
         looks = SealedRetention(rows, keyring)
         retention = Retention(records, audit, gallery, looks)
-        kinds = job_kinds(gallery, reindexer, imports, retention)
+        rotation = KeyRotation(rows, keyring, audit, ledger, lambda: rewrap_heads(keyring, _sealed_files(folder)))
+        kinds = job_kinds(gallery, reindexer, imports, retention, rotation)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
         first_key = None
@@ -190,6 +195,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 gallery.unknowns,
                 ledger.catch_up,
                 lambda: _sweep(imports, jobs, rosters),
+                KeyCare(rotation, jobs, settings.rotate_after_hours * 3600.0),
                 retention=retention,
             )
             stack.callback(Follower(rosters, tending).stop)
@@ -212,6 +218,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             refusals=refusals,
             jobs=jobs,
             imports=imports,
+            rotation=rotation,
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
@@ -295,6 +302,11 @@ def _sweep(imports: Imports, jobs: JobRunner, rosters: Rosters) -> None:
     """Delete what ended jobs left behind, and what index servers have of collections that are no more."""
     imports.sweep(jobs)
     rosters.sweep()
+
+
+def _sealed_files(folder: Path) -> list[Path]:
+    """This process's files whose keys are wrapped by collections' keys."""
+    return [*(folder / "snapshots").glob("*snapshot"), *(folder / "imports").glob("*.*")]
 
 
 def _offered_index(backends: Backends, url: str) -> str:

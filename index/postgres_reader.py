@@ -119,6 +119,13 @@ class PostgresReader:
             0,
         )
 
+    def count_wrapped(self, collection_id: str, start: int, size: int) -> dict[bytes, int]:
+        sql = (
+            "SELECT substr(wrapped_key, %s::integer, %s::integer) AS part, count(*) FROM subjects"
+            " WHERE collection_id = %s GROUP BY part"
+        )
+        return dict(self._ask(_pair, sql, (start + 1, size, collection_id), LONG_S))
+
     def calibration(self, collection_id: str, space: str) -> bytes | None:
         sql = "SELECT payload FROM calibrations WHERE collection_id = %s AND space = %s"
         return self._one(_value, sql, collection_id, space)

@@ -207,6 +207,15 @@ class PostgresWriter(PostgresReader):
             self._tally(row.collection_id, 1, 0)
         self._log(Op.PUT, row.collection_id, row.key)
 
+    def rewrap_subjects(self, rewrapped: Sequence[tuple[str, bytes, bytes]]) -> int:
+        if not rewrapped:
+            return 0
+        sql = (
+            "UPDATE subjects s SET wrapped_key = t.new FROM unnest(%s::text[], %s::bytea[], %s::bytea[])"
+            " AS t (key, old, new) WHERE s.key = t.key AND s.wrapped_key = t.old RETURNING s.key"
+        )
+        return len(self._ask(str, sql, _columns(rewrapped), LONG_S))
+
     def delete_subject(self, key: str) -> list[int]:
         found = self._one(
             _collection_and_numbers,

@@ -98,6 +98,16 @@ class SqliteReader:
         row = self._one("SELECT subjects, samples FROM collections WHERE id = ?", collection_id)
         return (0, 0) if row is None else (cast(int, row[0]), cast(int, row[1]))
 
+    def count_wrapped(self, collection_id: str, start: int, size: int) -> dict[bytes, int]:
+        rows = self._all(
+            "SELECT substr(wrapped_key, ?, ?) AS part, count(*) FROM subjects INDEXED BY subjects_in_order"
+            " WHERE collection_id = ? GROUP BY part",
+            start + 1,
+            size,
+            collection_id,
+        )
+        return dict(cast("list[tuple[bytes, int]]", rows))
+
     def calibration(self, collection_id: str, space: str) -> bytes | None:
         row = self._one("SELECT payload FROM calibrations WHERE collection_id = ? AND space = ?", collection_id, space)
         return None if row is None else cast(bytes, row[0])

@@ -6,7 +6,7 @@ turns, so sequence numbers grow in the order of commits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from index.sqlite_connection import translated_errors
@@ -107,6 +107,10 @@ class SqliteWriter(SqliteReader):
         if is_new:
             self._tally(row.collection_id, 1, 0)
         self._log(Op.PUT, row.collection_id, row.key)
+
+    def rewrap_subjects(self, rewrapped: Sequence[tuple[str, bytes, bytes]]) -> int:
+        sql = "UPDATE subjects SET wrapped_key = ? WHERE key = ? AND wrapped_key = ?"
+        return sum(self._run(sql, new, key, old) for key, old, new in rewrapped)
 
     def delete_subject(self, key: str) -> list[int]:
         found = self._one("SELECT collection_id FROM subjects WHERE key = ?", key)

@@ -33,6 +33,7 @@ LookalikeError
 │  ├ IdempotencyMismatch  idempotency_mismatch
 │  ├ NotCalibratable      not_calibratable        too few subjects to learn from
 │  ├ NotCalibrated        not_calibrated          a rate was asked for where none can be promised yet
+│  ├ KeyMoved             key_moved               a key was rotated in the middle of a write; it is tried again
 │  ├ GenerationChanged    generation_changed      a re-index began in the middle of a write; it is tried again
 │  ├ NoSuchGeneration     no_such_generation      nothing is there to promote, try or roll back to
 │  ├ LicenceNotAccepted   licence_not_accepted    a model that is not for commercial use, and nobody said yes to that
@@ -206,6 +207,10 @@ class NotCalibrated(Conflict):
 
 class GenerationChanged(Conflict):
     code = "generation_changed"
+
+
+class KeyMoved(Conflict):
+    code = "key_moved"
 
 
 class NoSuchGeneration(Conflict):

@@ -418,6 +418,10 @@ class RowReader(Protocol):
         """(subjects, samples) of a collection, at a cost that does not grow with them."""
         ...
 
+    def count_wrapped(self, collection_id: str, start: int, size: int) -> dict[bytes, int]:
+        """How many subjects' wrapped keys have each value in these bytes, from 0. It looks at every one of them."""
+        ...
+
     def samples_of(self, subject_key: str) -> list[SampleRow]:
         """In order of `number`."""
         ...
@@ -495,6 +499,13 @@ class RowWriter(RowReader, Protocol):
         ...
 
     def put_subject(self, row: SubjectRow) -> None: ...
+    def rewrap_subjects(self, rewrapped: Sequence[tuple[str, bytes, bytes]]) -> int:
+        """Replace wrapped keys: (subject's key, wrapped key as it must still be, new one). Returns how many were.
+
+        It is no change of a record: nothing is appended to the change sequence.
+        """
+        ...
+
     def delete_subject(self, key: str) -> list[int]:
         """With its samples and blobs. Returns the numbers of its samples."""
         ...

@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     standby_hours: float = Field(
         24.0, ge=0, description="how long after a re-index one can roll back to the generation before"
     )
+    rotate_after_hours: float = Field(
+        12.0,
+        ge=0,
+        le=20,
+        description="how long after an erasure the collection's key is rotated, and its old one destroyed",
+    )
     drift_days: int = Field(
         90, ge=0, le=3_650, description="days that the counts of what probes were like are kept; 0 counts nothing"
     )

@@ -14,9 +14,10 @@ from lookalike.errors import TamperedData
 from lookalike.ports import AuditRow, RowReader
 from security.audit_tree import chained, entry_leaf, genesis, rows_after
 from security.checkpoints import CHECKPOINT_SETTING, Checkpoint, read_checkpoint
-from security.keys import DEPLOYMENT_SETTING, EPOCH_SETTING
+from security.keys import EPOCH_SETTING
 from security.merkle import Frontier
 from security.past import past_by
+from security.root import DEPLOYMENT_SETTING
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,17 @@ from security.secret_key import KEY_BYTES, KEY_ID_BYTES, SecretKey
 MAGIC = b"LKW1"
 NONCE_BYTES = 12
 
-_ID_AT = len(MAGIC) + len(SUITE)
-_NONCE_AT = _ID_AT + KEY_ID_BYTES
+ID_AT = len(MAGIC) + len(SUITE)
+"""Where the id of the wrapping key stands."""
+
+_NONCE_AT = ID_AT + KEY_ID_BYTES
 _BODY_AT = _NONCE_AT + NONCE_BYTES
 WRAPPED_BYTES = _BODY_AT + KEY_BYTES + TAG_BYTES
 
 
 def wrapping_key_id(wrapped: bytes) -> bytes:
     """The id of the collection key that wrapped it; authentic only once it was unwrapped."""
-    return wrapped[_ID_AT:_NONCE_AT]
+    return wrapped[ID_AT:_NONCE_AT]
 
 
 class KeyWrapper:

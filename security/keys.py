@@ -16,24 +16,33 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lookalike.errors import CollectionNotFound, KeyUnavailable, RestoreUnfinished, TamperedData
-from lookalike.ports import CollectionRow, Rows, RowWriter
+from lookalike.errors import CollectionNotFound, Conflict, KeyMoved, KeyUnavailable, RestoreUnfinished, TamperedData
+from lookalike.ports import CollectionRow, Rows, RowWriter, SubjectRow
+from security.collection_keys import (
+    CollectionKeys,
+    KeyHistory,
+    Version,
+    decode_versions,
+    encode_versions,
+    history_setting,
+    keys_of,
+)
 from security.envelope import Context, key_id_of, open_sealed, seal
-from security.key_wrap import KeyWrapper, wrapping_key_id
+from security.key_wrap import wrapping_key_id
+from security.root import DEPLOYMENT_SETTING, PROBE_SETTING, KeyReader, KeyStore, Root
 from security.root_key import root_key
-from security.secret_key import KEY_BYTES, SecretKey
+from security.secret_key import SecretKey
 
 T = TypeVar("T")
 
-DEPLOYMENT_SETTING = "deployment"
 PUBLIC_KEY_SETTING = "signing.public"
 RESTORING_SETTING = "restore.unfinished"
 """Stands among the rows while a backup is written into them."""
@@ -41,21 +50,8 @@ RESTORING_SETTING = "restore.unfinished"
 EPOCH_SETTING = "epoch"
 """A random id that each restore gives anew, so that two copies of one deployment are told apart; unset at first."""
 
+_ATTEMPTS = 32
 _KEY_NAMES = ("audit", "lookup", "model", "signing")
-_VERSION_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionKeys:
-    """A collection's keys; the newest version seals, all of them open.
-
-    They stand in the collection's row, wrapped as one: for each version its number (4 bytes, big-endian) and its key.
-    """
-
-    collection_id: str
-    newest: SecretKey
-    by_id: Mapping[bytes, SecretKey]
-    wrappers: Mapping[bytes, KeyWrapper]
 
 
 def open_key_ring(
@@ -74,27 +70,13 @@ def open_key_ring(
     return KeyRing(rows, root_key(spec, folder, rows, fresh=fresh, passphrase_file=passphrase_file))
 
 
-class KeyReader(Protocol):
-    """What a key ring reads of a store of rows."""
-
-    def get_setting(self, name: str) -> bytes | None: ...
-    def collections(self) -> list[CollectionRow]: ...
-
-
-class KeyStore(Protocol):
-    """What a key ring needs of a store of rows: Rows, or what a backup holds."""
-
-    def read(self) -> KeyReader: ...
-    def write(self, work: Callable[[RowWriter], T]) -> T: ...
-
-
 class KeyRing:
     """Unwraps and makes keys, and computes what needs one of them. Thread-safe."""
 
     def __init__(self, rows: KeyStore, root: SecretKey) -> None:
         """Raises: KeyUnavailable if `root` is not the key that this data folder was made with."""
         self._rows = rows
-        self._root = root
+        self.root = Root(rows, root)
         self.deployment = _settle(rows, root)
         reader = rows.read()
         self.epoch = (reader.get_setting(EPOCH_SETTING) or b"").decode("ascii")
@@ -107,6 +89,7 @@ class KeyRing:
         if reader.get_setting(PUBLIC_KEY_SETTING) != self.public_key:
             raise TamperedData("the public key beside the records is not the signing key's")
         self._collections: dict[str, tuple[bytes, CollectionKeys]] = {}
+        self._floors: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"KeyRing({self.deployment})"
@@ -115,36 +98,87 @@ class KeyRing:
 
     def new_collection_key(self, collection_id: str) -> bytes:
         """A fresh key for a collection, wrapped."""
-        plain = (1).to_bytes(_VERSION_BYTES, "big") + SecretKey.generate().material
-        return seal(self._root, plain, self.context("collection-key", collection=collection_id))
+        return self.wrap_versions(collection_id, [Version(1, SecretKey.generate())])
+
+    def wrap_versions(self, collection_id: str, versions: Sequence[Version]) -> bytes:
+        """A collection's key as its row holds it."""
+        context = self.context("collection-key", collection=collection_id)
+        return self.root.seal(encode_versions(versions), context)
 
     def collection_keys(self, collection_id: str) -> CollectionKeys:
         """From memory, or from the collection's row. Raises: CollectionNotFound."""
         cached = self._collections.get(collection_id)
         if cached is not None:
             return cached[1]
-        return self._read_collection(collection_id)
+        return self.reread(collection_id)
 
-    def unwrap_collection(self, row: CollectionRow) -> CollectionKeys:
-        """The keys in a collection's row. Raises: TamperedData."""
+    def keys_in(self, row: CollectionRow) -> CollectionKeys:
+        """The keys in this very row, whether or not it is still the one in force. Raises: TamperedData."""
         cached = self._collections.get(row.id)
         if cached is not None and cached[0] == row.wrapped_key:
             return cached[1]
-        plain = open_sealed(self._root, row.wrapped_key, self.context("collection-key", collection=row.id))
-        width = _VERSION_BYTES + KEY_BYTES
-        versions = [SecretKey(plain[at + _VERSION_BYTES : at + width]) for at in range(0, len(plain), width)]
-        keys = CollectionKeys(
-            row.id,
-            versions[-1],
-            {key.id: key for key in versions},
-            {key.id: KeyWrapper(key) for key in versions},
-        )
+        plain = self.root.open(row.wrapped_key, self.context("collection-key", collection=row.id))
+        keys = keys_of(row.id, decode_versions(plain))
+        minimum = self._minimum(row.id)
+        if keys.order >= max((minimum, minimum), cached[1].order if cached is not None else (0, 0)):
+            self._collections[row.id] = (row.wrapped_key, keys)
+        return keys
+
+    def unwrap_collection(self, row: CollectionRow) -> CollectionKeys:
+        """The keys of a collection whose row was just read; if it has been rotated since then, the newer ones.
+
+        Raises: TamperedData, also where the row is of the time before a rotation and was put back.
+        """
+        keys, cached = self.keys_in(row), self._collections.get(row.id)
+        return keys if cached is not None and cached[1] is keys else self.reread(row.id)
+
+    def reread(self, collection_id: str) -> CollectionKeys:
+        """The keys in the collection's row as it is committed now. Raises: CollectionNotFound, TamperedData."""
+        minimum = self._minimum(collection_id)  # before the row, so that a rotation between the two reads is no attack
+        row = next((row for row in self._rows.read().collections() if row.id == collection_id), None)
+        if row is None:
+            raise CollectionNotFound("there is no such collection")
+        keys = self.keys_in(row)
+        if keys.order < (minimum, minimum):
+            raise TamperedData("a collection's key is older than the least version in force: an old row was put back")
         self._collections[row.id] = (row.wrapped_key, keys)
         return keys
 
+    def require_newest(self, row: CollectionRow, sealed_by: bytes) -> None:
+        """Have what is about to be written under a collection's key be of the newest version in its row.
+
+        row: as the transaction that writes sees it; sealed_by: the id of the key.
+        Raises: KeyMoved; then the caller seals again.
+        """
+        if self.keys_in(row).newest.id != sealed_by:
+            self._collections.pop(row.id, None)
+            raise KeyMoved("the collection's key was rotated meanwhile")
+
     def forget_collection(self, collection_id: str) -> None:
-        """Drop a deleted collection's keys from memory."""
+        """Drop a collection's keys from memory."""
         self._collections.pop(collection_id, None)
+
+    def refuse_below(self, collection_id: str, version: int) -> None:
+        """From now on no row with a version below this one is accepted, whatever else stands among the records."""
+        self._floors[collection_id] = max(version, self._floors.get(collection_id, 0))
+
+    def history(self, rows: KeyReader, collection_id: str) -> KeyHistory:
+        """What is on record of a collection's versions. Raises: TamperedData."""
+        name = history_setting(collection_id)
+        held = rows.get_setting(name)
+        if held is None:
+            return KeyHistory()
+        context = self.context("key-history", collection=collection_id)
+        return KeyHistory.decode(open_sealed(self.derived_key("key history"), held, context))
+
+    def put_history(self, rows: RowWriter, collection_id: str, history: KeyHistory) -> None:
+        context = self.context("key-history", collection=collection_id)
+        sealed = seal(self.derived_key("key history"), history.encode(), context)
+        rows.put_setting(history_setting(collection_id), sealed)
+
+    def owner_of(self, key_id: bytes) -> CollectionKeys | None:
+        """The keys in memory among which is the one of this id."""
+        return next((keys for _, keys in list(self._collections.values()) if key_id in keys.by_id), None)
 
     def key_for(self, collection_id: str, blob: bytes) -> SecretKey:
         """The version of the collection's key that sealed this envelope. Raises: CollectionNotFound, TamperedData."""
@@ -155,16 +189,13 @@ class KeyRing:
         """The collection's keys, among them the one of this id."""
         keys = self.collection_keys(collection_id)
         if id not in keys.by_id:  # another process may have made a newer version
-            keys = self._read_collection(collection_id)
+            keys = self.reread(collection_id)
         if id not in keys.by_id:
-            raise TamperedData("a sealed record names a key that its collection does not have")
+            raise TamperedData("a sealed record names a key that its collection does not have, or has no longer")
         return keys
 
-    def _read_collection(self, collection_id: str) -> CollectionKeys:
-        for row in self._rows.read().collections():
-            if row.id == collection_id:
-                return self.unwrap_collection(row)
-        raise CollectionNotFound("there is no such collection")
+    def _minimum(self, collection_id: str) -> int:
+        return max(self._floors.get(collection_id, 0), self.history(self._rows.read(), collection_id).minimum)
 
     # ------------------------------------------------------------------------- keys under a collection's key
 
@@ -175,6 +206,14 @@ class KeyRing:
     def subject_key(self, collection_id: str, subject_key: str, wrapped: bytes) -> SecretKey:
         """Raises: TamperedData, CollectionNotFound."""
         return self._unwrap("subject-key", collection_id, subject_key, wrapped)
+
+    def rewrapped_subject_key(self, keys: CollectionKeys, row: SubjectRow) -> bytes:
+        """A subject's wrapped key under the newest version. Raises: TamperedData."""
+        return self._rewrapped(keys, "subject-key", row.key, row.wrapped_key)
+
+    def rewrapped_segment_key(self, keys: CollectionKeys, wrapped: bytes) -> bytes:
+        """A segment's wrapped key under the newest version. Raises: TamperedData."""
+        return self._rewrapped(keys, "segment-key", "", wrapped)
 
     def new_segment_key(self, collection_id: str) -> tuple[SecretKey, bytes]:
         """A fresh key for a snapshot, plain and wrapped."""
@@ -188,6 +227,13 @@ class KeyRing:
         key, keys = SecretKey.generate(), self.collection_keys(collection_id)
         context = self.context(type, collection=collection_id, subject=subject)
         return key, keys.wrappers[keys.newest.id].wrap(key, context)
+
+    def _rewrapped(self, keys: CollectionKeys, type: str, subject: str, wrapped: bytes) -> bytes:
+        wrapper = keys.wrappers.get(wrapping_key_id(wrapped))
+        if wrapper is None:
+            raise TamperedData("a wrapped key names a key that its collection does not have, or has no longer")
+        context = self.context(type, collection=keys.collection_id, subject=subject)
+        return keys.wrappers[keys.newest.id].wrap(wrapper.unwrap(wrapped, context), context)
 
     def _unwrap(self, type: str, collection_id: str, subject: str, wrapped: bytes) -> SecretKey:
         id = wrapping_key_id(wrapped)
@@ -226,7 +272,7 @@ class KeyRing:
     def _open_setting(self, name: str, wrapped: bytes | None) -> SecretKey:
         if wrapped is None:
             raise TamperedData(f"the {name} key of this data folder is gone")
-        return SecretKey(open_sealed(self._root, wrapped, self.context("deployment-key", record=name)))
+        return SecretKey(self.root.open(wrapped, self.context("deployment-key", record=name)))
 
 
 def _settle(rows: KeyStore, root: SecretKey) -> str:
@@ -238,7 +284,7 @@ def _settle(rows: KeyStore, root: SecretKey) -> str:
     reader = rows.read()
     if reader.get_setting(DEPLOYMENT_SETTING) is None:
         rows.write(_first_start(root))
-    deployment, probe = reader.get_setting(DEPLOYMENT_SETTING), reader.get_setting("key.lookup")
+    deployment, probe = reader.get_setting(DEPLOYMENT_SETTING), reader.get_setting(PROBE_SETTING)
     if deployment is None or probe is None:
         raise TamperedData("the keys of this data folder are gone")
     if key_id_of(probe) != root.id:
@@ -272,3 +318,13 @@ class _Settler:
 
 def _public_bytes(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def until_unmoved(attempt: Callable[[], T]) -> T:
+    """Try a write again whose keys were changed by others between its sealing and its transaction. Raises: Conflict."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except KeyMoved:
+            continue
+    raise Conflict("this is being changed by others again and again; try later")

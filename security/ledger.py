@@ -9,9 +9,9 @@ backup knows from there whom it must not bring back. A line is canonical JSON:
     head 0 = SHA-256(0x05 | deployment), head n = SHA-256(0x04 | line n); "previous" of line n is head n-1
     signature = Ed25519(signing key, "lookalike erasure ledger\\n" | the line without its signature)
 
-kind: what was erased ("subject", "sample", "collection", "api_key"), or that a backup was made or restored; facts: its
-random ids, and the digest of its receipt. audit: the end of the audit log at that moment, so that every line is a
-checkpoint of that log too.
+kind: what was erased ("subject", "sample", "collection", "api_key"), that a backup was made or restored, or that old
+versions of a collection's key were destroyed ("key"); facts: its random ids, and the digest of its receipt. audit: the
+end of the audit log at that moment, so that every line is a checkpoint of that log too.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ LINES = "ledger/"
 
 ERASED = {"subject": "subject", "sample": "sample", "collection": "collection", "api_key": "api_key"}
 """Kind of an erasure → the fact that holds the id of what was erased."""
+
+KEY = "key"
+"""The kind of a line that says the least version of a collection's key in force. Facts: collection, version."""
+
+RESTORE = "restore"
+"""The kind of a restore's line. Its facts: the epoch that begins, the one before, the last audit entry taken over."""
+
+_OF_KEY, _OF_RESTORE = (b'"kind":"%s"' % kind.encode() for kind in (KEY, RESTORE))
+"""Parts of such lines, by which they are found without reading all of them."""
 
 _LEDGER = b"lookalike erasure ledger\n"
 """Goes before a line when it is signed, so that no other signature of the key passes for a line's."""
@@ -149,6 +158,22 @@ def read_line(text: bytes, deployment: str, public_key: bytes) -> tuple[Line, by
     if canonical({**held, "signature": signature.hex()}) != text:
         raise TamperedData("a line of the ledger is not written as this deployment writes it")
     return line, previous
+
+
+def least_versions(lines: Iterable[bytes], deployment: str, public_key: bytes) -> dict[str, int]:
+    """The least version of each collection's key in force, of those that were ever rotated since the last restore.
+
+    Raises: as `read_line`, for the few lines that it needs.
+    """
+    found: dict[str, int] = {}
+    for text in lines:
+        if _OF_KEY in text or _OF_RESTORE in text:
+            line = read_line(text, deployment, public_key)[0]
+            if line.kind == KEY:
+                found[str(line.facts["collection"])] = int(line.facts["version"])
+            elif line.kind == RESTORE:
+                found.clear()  # the backup is of the time before, and so are its keys
+    return found
 
 
 def _name(number: int) -> str:

@@ -23,7 +23,7 @@ from lookalike.errors import BadSettings, LedgerMismatch, LookalikeError, Storag
 from lookalike.ports import Rows, RowWriter
 from security.audit import SealedAuditLog
 from security.keys import KeyRing
-from security.ledger import Head, enter, head_of, line_at, read_ledger
+from security.ledger import Head, enter, head_of, least_versions, line_at, read_ledger
 
 ERASURES = "erasures.ledger"
 CHECKPOINTS = "audit.checkpoints"
@@ -83,7 +83,8 @@ class Ledger:
             self.publish()
 
     def require_current(self) -> None:
-        """Refuse a data folder that is older than its ledger, then bring the copy up to it.
+        """Refuse a data folder that is older than its ledger, then bring the copy up to it; and from now on any
+        collection's key of a version that the ledger says was destroyed.
 
         Raises: BadSettings where the folder is not there; LedgerMismatch.
         """
@@ -98,6 +99,13 @@ class Ledger:
         except OSError as error:
             raise BadSettings(f"LOOKALIKE_LEDGER: {self._folder} cannot be read: {error.strerror}") from error
         self.publish()
+        for collection, version in self._least_versions().items():
+            self._keyring.refuse_below(collection, version)
+
+    def _least_versions(self) -> dict[str, int]:
+        if self._folder is None or not (self._folder / ERASURES).exists():
+            return {}
+        return least_versions(lines_in(self._folder), self._keyring.deployment, self._keyring.public_key)
 
     def verify(self) -> int | None:
         """Check every line of the copy: signature, chain, and that the records hold the same. Returns how many.

@@ -14,9 +14,6 @@ from lookalike.ports import RowReader, RowWriter
 from security.keys import EPOCH_SETTING, KeyRing
 from security.ledger import Line, read_line
 
-RESTORE = "restore"
-"""The kind of a restore's line. Its facts: the epoch that begins, the one before, the last audit entry taken over."""
-
 _RESTORES = "restore/"
 
 

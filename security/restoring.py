@@ -27,8 +27,8 @@ from security.backup_records import (
 )
 from security.checkpoints import Checkpoint
 from security.keys import RESTORING_SETTING
-from security.ledger import ERASED, Line, keep, read_ledger
-from security.past import RESTORE, keep_restore
+from security.ledger import ERASED, RESTORE, Line, keep, read_ledger
+from security.past import keep_restore
 
 SKIPPED_NUMBERS = 1 << 32
 """More than the store that was lost can have given since the backup: no number comes to mean somebody else."""

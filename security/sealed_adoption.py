@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from lookalike.domain import AuditEntry, Collection, NewSample, Subject
 from lookalike.errors import CollectionExists, CollectionNotFound, Conflict
 from lookalike.exports import ExportHead
-from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
+from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from security.audit import SealedAuditLog
 from security.envelope import open_sealed, seal
-from security.keys import KeyRing
+from security.key_wrap import wrapping_key_id
+from security.keys import KeyRing, until_unmoved
 from security.sealed_codec import canonical
 from security.sealed_rows import RowSealer
 
@@ -62,25 +63,33 @@ class SealedAdoption:
             raise Conflict(f"the collection of this export is here already, as {here[id].name!r}")
         if unfinished is not None and not again:
             raise Conflict("this export was taken in before: whoever was erased since would come back with it")
-        row = self._sealer.new_collection(collection)
         note = self._audit.prepare(replace(entry, details={**entry.details, "begun": 1}))
 
-        def create(rows: RowWriter) -> None:
-            for name in (collection.name, collection.name.rpartition(".")[0]):
-                if rows.collection_by_lookup(self._sealer.collection_lookup(name)) is not None:
-                    raise CollectionExists("there is a collection of this name already: name another one")
-            rows.put_collection(row)
-            self._put_known(rows, head.id, Known(head.origin, collection.id, done=False))
-            note(rows)
+        def attempt() -> None:
+            row = self._sealer.new_collection(collection)
+
+            def create(rows: RowWriter) -> None:
+                for name in (collection.name, collection.name.rpartition(".")[0]):
+                    if rows.collection_by_lookup(self._sealer.collection_lookup(name)) is not None:
+                        raise CollectionExists("there is a collection of this name already: name another one")
+                self._keyring.root.require_current(rows, row.wrapped_key)
+                rows.put_collection(row)
+                self._put_known(rows, head.id, Known(head.origin, collection.id, done=False))
+                note(rows)
+
+            self._rows.write(create)
 
         try:
-            self._rows.write(create)
+            until_unmoved(attempt)
         except BaseException:
             self._keyring.forget_collection(collection.id)
             raise
         return collection
 
     def adopt(self, collection: Collection, subject: Subject, samples: Sequence[tuple[NewSample, float]]) -> int:
+        return until_unmoved(lambda: self._adopt(collection, subject, samples))
+
+    def _adopt(self, collection: Collection, subject: Subject, samples: Sequence[tuple[NewSample, float]]) -> int:
         lookup = self._sealer.subject_lookup(collection, subject.id)
         there = self._rows.read().subject_by_lookup(collection.id, lookup)
         if there is None:
@@ -91,6 +100,7 @@ class SealedAdoption:
 
         def put(rows: RowWriter) -> int:
             if there is None:
+                self._keyring.require_newest(self._row_of(rows, collection), wrapping_key_id(row.wrapped_key))
                 rows.put_subject(row)
             added = 0
             for sample, at in sealed:
@@ -111,12 +121,10 @@ class SealedAdoption:
         lookup = self._sealer.collection_lookup(name)
 
         def put(rows: RowWriter) -> None:
-            row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
-            if row is None or row.id != collection.id:
-                raise CollectionNotFound("the collection was deleted while it was being filled")
+            row = self._row_of(rows, collection)
             if rows.collection_by_lookup(lookup) is not None:
                 raise CollectionExists("there is a collection of this name already: name another one")
-            rows.put_collection(replace(row, lookup=lookup, payload=self._sealer.changed_collection(whole)))
+            rows.put_collection(replace(row, lookup=lookup, payload=self._sealer.changed_collection(row, whole)))
             self._put_known(rows, head.id, Known(head.origin, collection.id, done=True))
             note(rows)
 
@@ -126,13 +134,19 @@ class SealedAdoption:
     def note_export(self, collection: Collection, export: str, recipient: str, at: float, entry: AuditEntry) -> None:
         note = self._audit.prepare(entry)
         held = canonical({"recipient": recipient, "at": at})
-        sealed = self._sealer.seal_of(collection, "exported", held, export)
 
         def put(rows: RowWriter) -> None:
+            sealed = self._sealer.seal_of(self._row_of(rows, collection), "exported", held, export)
             rows.put_setting(collection_setting(collection.id, EXPORTED + export), sealed)
             note(rows)
 
         self._rows.write(put)
+
+    def _row_of(self, rows: RowReader, collection: Collection) -> CollectionRow:
+        row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
+        if row is None or row.id != collection.id:
+            raise CollectionNotFound("the collection was deleted meanwhile")
+        return row
 
     # ------------------------------------------------------------------------------------------- known ones
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from lookalike.domain import AuditEntry, Collection, NewSample, Sample, Subject
 from lookalike.errors import Conflict, SampleNotFound, SubjectNotFound
 from lookalike.ports import RowWriter, SampleRow
+from security.key_wrap import wrapping_key_id
+from security.keys import until_unmoved
 from security.sealed_records import SealedRecords, inserted
 
 
@@ -16,6 +18,14 @@ class SealedFaceRecords(SealedRecords):
     def add_subjects(
         self, collection: Collection, new: Sequence[tuple[Subject, NewSample]], entry: AuditEntry
     ) -> list[tuple[Subject, Sample]]:
+        samples = self._in_own_spaces(collection, until_unmoved(lambda: self._added(collection, new, entry)))
+        owners = self.subjects(collection, [sample.subject_key for sample in samples])
+        return [(owners[sample.subject_key], sample) for sample in samples]
+
+    def _added(
+        self, collection: Collection, new: Sequence[tuple[Subject, NewSample]], entry: AuditEntry
+    ) -> list[SampleRow]:
+        """Raises: KeyMoved if the collection's key was rotated between sealing and writing."""
         note, now = self._audit.prepare(entry), self._clock()
         prepared = []
         for subject, sample in new:
@@ -23,13 +33,14 @@ class SealedFaceRecords(SealedRecords):
             prepared.append((row, self._sealer.seal_sample(collection, row.key, key, sample, now)))
 
         def add(rows: RowWriter) -> list[SampleRow]:
-            self._row_of(rows, collection)
+            owner = self._row_of(rows, collection)
             self._require_templates(rows, collection, [sample for _, sample in new])
             added = []
             for row, sealed in prepared:
                 there = rows.subject_by_lookup(collection.id, row.lookup)
                 held = rows.sample_by_id(sealed.new.id)
                 if there is None and held is None:
+                    self._keyring.require_newest(owner, wrapping_key_id(row.wrapped_key))
                     rows.put_subject(row)
                     added.append(inserted(rows, row, sealed, now))
                 elif there is not None and held is not None and held.subject_key == there.key:
@@ -39,9 +50,7 @@ class SealedFaceRecords(SealedRecords):
             note(rows)
             return added
 
-        samples = self._in_own_spaces(collection, self._rows.write(add))
-        owners = self.subjects(collection, [sample.subject_key for sample in samples])
-        return [(owners[sample.subject_key], sample) for sample in samples]
+        return self._rows.write(add)
 
     def sample(self, collection: Collection, sample_id: str) -> tuple[Subject, Sample]:
         row = self._rows.read().sample_by_id(sample_id)

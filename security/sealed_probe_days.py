@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from lookalike.domain import AuditEntry, Collection
 from lookalike.drift import Baseline
 from lookalike.errors import CollectionNotFound
-from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
+from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from lookalike.probe_counts import Counts
 from security.audit import SealedAuditLog
 from security.keys import KeyRing
 from security.sealed_rows import RowSealer
 
-_PROBES = "probes/"
+PROBES = "probes/"
+"""Begins, within a collection's own settings, the names of these; a space and what it is of follow."""
+
 _BASELINE = "baseline"
 
 
@@ -31,11 +33,11 @@ class SealedProbeDays:
 
     def add(self, collection: Collection, space: str, days: Mapping[str, Counts]) -> None:
         def write(rows: RowWriter) -> None:
-            self._require(rows, collection)
+            row = self._require(rows, collection)
             for day, counts in days.items():
                 there = rows.get_setting(_name(collection, space, day))
                 held = counts if there is None else counts + self._open_counts(collection, space, day, there)
-                self._put(rows, collection, space, day, held.to_json())
+                self._put(rows, row, space, day, held.to_json())
 
         self._rows.write(write)
 
@@ -54,15 +56,14 @@ class SealedProbeDays:
         note = self._audit.prepare(entry) if entry is not None else None
 
         def write(rows: RowWriter) -> None:
-            self._require(rows, collection)
-            self._put(rows, collection, space, _BASELINE, baseline.to_json())
+            self._put(rows, self._require(rows, collection), space, _BASELINE, baseline.to_json())
             if note is not None:
                 note(rows)
 
         self._rows.write(write)
 
     def forget(self, collection: Collection, before: str) -> int:
-        prefix = collection_setting(collection.id, _PROBES)
+        prefix = collection_setting(collection.id, PROBES)
 
         def past(rows: RowReader) -> list[str]:
             held = ((name, name.rpartition("/")[2]) for name in rows.settings(prefix))
@@ -72,14 +73,15 @@ class SealedProbeDays:
             return 0
         return self._rows.write(lambda rows: sum(rows.delete_setting(name) for name in past(rows)))
 
-    def _require(self, rows: RowReader, collection: Collection) -> None:
+    def _require(self, rows: RowReader, collection: Collection) -> CollectionRow:
         row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
         if row is None or row.id != collection.id:
             raise CollectionNotFound("there is no such collection")
+        return row
 
-    def _put(self, rows: RowWriter, collection: Collection, space: str, what: str, text: str) -> None:
-        sealed = self._sealer.seal_of(collection, "probes", text.encode(), f"{space}/{what}")
-        rows.put_setting(_name(collection, space, what), sealed)
+    def _put(self, rows: RowWriter, row: CollectionRow, space: str, what: str, text: str) -> None:
+        sealed = self._sealer.seal_of(row, "probes", text.encode(), f"{space}/{what}")
+        rows.put_setting(collection_setting(row.id, f"{PROBES}{space}/{what}"), sealed)
 
     def _open(self, collection: Collection, space: str, what: str, payload: bytes) -> str:
         return self._sealer.open_of(collection, "probes", payload, f"{space}/{what}").decode()
@@ -89,4 +91,4 @@ class SealedProbeDays:
 
 
 def _name(collection: Collection, space: str, what: str) -> str:
-    return collection_setting(collection.id, f"{_PROBES}{space}/{what}")
+    return collection_setting(collection.id, f"{PROBES}{space}/{what}")

@@ -1,7 +1,7 @@
 """The system of record in domain values, over rows that hold ciphertext only.
 
 Invariants: every write commits with its audit entry in one transaction; sealing happens before the transaction, and if
-the subject has changed hands by then the write is prepared again; nothing is opened that was not asked for.
+the subject or a key has changed by then the write is prepared again; nothing is opened that was not asked for.
 """
 
 from __future__ import annotations
@@ -32,17 +32,20 @@ from lookalike.errors import (
     Conflict,
     GenerationChanged,
     IdempotencyMismatch,
+    KeyMoved,
     SampleNotFound,
     SubjectNotFound,
 )
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
 from lookalike.standing import still_withdrawn
 from security.audit import SealedAuditLog
+from security.collection_keys import forget_due, mark_due
 from security.cursors import Cursors
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.holds import require_free, require_none
-from security.keys import KeyRing
+from security.key_wrap import wrapping_key_id
+from security.keys import KeyRing, until_unmoved
 from security.ledger_copy import Ledger
 from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
@@ -54,12 +57,7 @@ ANSWERS_KEPT_S = 24 * 3600.0
 SCAN_LIMIT = 50_000
 """Subjects that one page of a filtered list looks at; the page may then be short, and its cursor goes on."""
 
-_ATTEMPTS = 32
 _SCAN_PAGE = 500
-
-
-class _Moved(Exception):
-    """The row that a write was prepared for is no longer there as it was."""
 
 
 class SealedRecords:
@@ -86,17 +84,22 @@ class SealedRecords:
     # ---------------------------------------------------------------------------------------- collections
 
     def create_collection(self, collection: Collection, entry: AuditEntry) -> None:
-        row = self._sealer.new_collection(collection)
         note = self._audit.prepare(entry)
 
-        def create(rows: RowWriter) -> None:
-            if rows.collection_by_lookup(row.lookup) is not None:
-                raise CollectionExists("there is a collection of this name already")
-            rows.put_collection(row)
-            note(rows)
+        def attempt() -> None:
+            row = self._sealer.new_collection(collection)
+
+            def create(rows: RowWriter) -> None:
+                if rows.collection_by_lookup(row.lookup) is not None:
+                    raise CollectionExists("there is a collection of this name already")
+                self._keyring.root.require_current(rows, row.wrapped_key)
+                rows.put_collection(row)
+                note(rows)
+
+            self._rows.write(create)
 
         try:
-            self._rows.write(create)
+            until_unmoved(attempt)
         except BaseException:
             self._keyring.forget_collection(collection.id)
             raise
@@ -119,7 +122,7 @@ class SealedRecords:
         def update(rows: RowWriter) -> Collection:
             row = self._row_of(rows, collection)
             changed = change(self._sealer.open_collection(row))
-            rows.put_collection(replace(row, payload=self._sealer.changed_collection(changed)))
+            rows.put_collection(replace(row, payload=self._sealer.changed_collection(row, changed)))
             note(rows)
             return changed
 
@@ -132,6 +135,7 @@ class SealedRecords:
             subjects, samples = rows.count(collection.id)
             exported = exports_of(rows, self._sealer, collection, 0.0)
             rows.delete_collection(collection.id)
+            forget_due(rows, collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
                 "collection": collection.id,
@@ -172,7 +176,7 @@ class SealedRecords:
                 overwrites = replace(stored, updated_at=before.updated_at) != before
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row.lookup, there, unchanged=True)
+                self._require_unmoved(rows, collection, row, there, unchanged=True)
                 if overwrites:
                     require_free(rows, collection.id, row.key)
                 rows.put_subject(row)
@@ -181,7 +185,7 @@ class SealedRecords:
             self._rows.write(put)
             return stored
 
-        return _until_unmoved(attempt)
+        return until_unmoved(attempt)
 
     def change_subject(
         self,
@@ -201,7 +205,7 @@ class SealedRecords:
             row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
 
             def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, there.lookup, there, unchanged=True)
+                self._require_unmoved(rows, collection, row, there, unchanged=True)
                 if overwrites:
                     require_free(rows, collection.id, row.key)
                 rows.put_subject(row)
@@ -210,7 +214,7 @@ class SealedRecords:
             self._rows.write(put)
             return stored
 
-        return _until_unmoved(attempt)
+        return until_unmoved(attempt)
 
     def require_unheld(self, collection: Collection, subject_id: str) -> None:
         there = self._find(collection, subject_id)
@@ -271,6 +275,7 @@ class SealedRecords:
                 if not only_if(self._sealer.open_subject(row), newest):
                     raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
             numbers = rows.delete_subject(row.key)
+            mark_due(rows, collection.id, self._clock())
             facts: dict[str, str | int] = {
                 "kind": "subject",
                 "collection": collection.id,
@@ -291,19 +296,21 @@ class SealedRecords:
         self,
         rows: RowReader,
         collection: Collection,
-        lookup: bytes,
+        row: SubjectRow,
         there: SubjectRow | None,
         *,
         unchanged: bool = False,
     ) -> None:
-        """Raises: CollectionNotFound; _Moved if the subject's key is not the one that was used to seal.
+        """Raises: CollectionNotFound; KeyMoved if a key is not the one any more that was used to seal or to wrap.
 
-        unchanged: also if anything else of its row is not as it was.
+        unchanged: also if anything else of the subject's row is not as it was.
         """
-        self._row_of(rows, collection)
-        now = rows.subject_by_lookup(collection.id, lookup)
+        owner = self._row_of(rows, collection)
+        now = rows.subject_by_lookup(collection.id, row.lookup)
         if _key_of(now) != _key_of(there) or (unchanged and now != there):
-            raise _Moved
+            raise KeyMoved("the subject was changed by somebody else meanwhile")
+        if there is None:
+            self._keyring.require_newest(owner, wrapping_key_id(row.wrapped_key))
 
     # -------------------------------------------------------------------------------------------- samples
 
@@ -328,7 +335,7 @@ class SealedRecords:
             sealed = [self._sealer.seal_sample(collection, row.key, key, new, now) for new in samples]
 
             def add(rows: RowWriter) -> list[SampleRow]:
-                self._require_unmoved(rows, collection, row.lookup, there, unchanged=row is not there)
+                self._require_unmoved(rows, collection, row, there, unchanged=row is not there)
                 self._require_templates(rows, collection, samples)
                 if row is not there:
                     if there is not None:
@@ -341,7 +348,7 @@ class SealedRecords:
             added = self._rows.write(add)
             return subject, self._open_samples(collection, added)
 
-        return _until_unmoved(attempt)
+        return until_unmoved(attempt)
 
     def _require_templates(self, rows: RowReader, collection: Collection, samples: Sequence[NewSample]) -> None:
         """Raises: GenerationChanged if the collection has got a generation that these samples have no template for."""
@@ -495,11 +502,10 @@ class SealedRecords:
         return self._sealer.open_calibration(collection, payload) if payload is not None else None
 
     def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None:
-        payload = self._sealer.seal_calibration(collection, calibration)
         note = self._audit.prepare(entry)
 
         def put(rows: RowWriter) -> None:
-            self._row_of(rows, collection)
+            payload = self._sealer.seal_calibration(self._row_of(rows, collection), calibration)
             rows.put_calibration(collection.id, _names(collection)[-1], payload)
             note(rows)
 
@@ -554,15 +560,6 @@ def inserted(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: flo
 def _names(collection: Collection) -> list[str]:
     """What rows in the collection's space say of theirs; the last is what calibrations learned there go by."""
     return [collection.space.key] if collection.space != collection.origin else [collection.space.key, ""]
-
-
-def _until_unmoved(attempt: Callable[[], T]) -> T:
-    for _ in range(_ATTEMPTS):
-        try:
-            return attempt()
-        except _Moved:
-            continue
-    raise Conflict("this subject is being changed by others again and again; try later")
 
 
 def _key_of(row: SubjectRow | None) -> tuple[str, bytes] | None:

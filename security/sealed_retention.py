@@ -15,7 +15,8 @@ from security.keys import KeyRing
 from security.sealed_codec import canonical
 from security.sealed_rows import RowSealer
 
-_NAME = "retention"
+RETENTION = "retention"
+"""The name of the setting, and what it is sealed as."""
 
 
 class SealedRetention:
@@ -34,8 +35,8 @@ class SealedRetention:
             if row is None or row.id != collection.id:
                 raise CollectionNotFound("there is no such collection")
             changed = change(self._read(rows, collection))
-            sealed = self._sealer.seal_of(collection, _NAME, canonical(asdict(changed)))
-            rows.put_setting(collection_setting(collection.id, _NAME), sealed)
+            sealed = self._sealer.seal_of(row, RETENTION, canonical(asdict(changed)))
+            rows.put_setting(collection_setting(collection.id, RETENTION), sealed)
             return changed
 
         return self._rows.write(write)
@@ -45,7 +46,7 @@ class SealedRetention:
         return None if ALL in keys else frozenset(keys)
 
     def _read(self, rows: RowReader, collection: Collection) -> RetentionState:
-        sealed = rows.get_setting(collection_setting(collection.id, _NAME))
+        sealed = rows.get_setting(collection_setting(collection.id, RETENTION))
         if sealed is None:
             return RetentionState()
-        return RetentionState(**json.loads(self._sealer.open_of(collection, _NAME, sealed)))
+        return RetentionState(**json.loads(self._sealer.open_of(collection, RETENTION, sealed)))

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lookalike.domain import Collection, Floats, Keep, NewSample, Sample, Space, Subject
+from lookalike.errors import TamperedData
 from lookalike.ports import CollectionRow, SampleRow, SubjectRow
-from security.envelope import Context, open_sealed, seal
+from security.envelope import Context, key_id_of, open_sealed, seal
 from security.keys import KeyRing
 from security.sealed_codec import (
     decode_collection,
@@ -57,17 +58,20 @@ class RowSealer:
         key = self._keyring.unwrap_collection(row).newest
         return replace(row, payload=self._collection_payload(key, collection))
 
-    def changed_collection(self, collection: Collection) -> bytes:
-        """The payload that replaces its row's."""
-        return self._collection_payload(self._keyring.collection_keys(collection.id).newest, collection)
+    def changed_collection(self, row: CollectionRow, collection: Collection) -> bytes:
+        """The payload that replaces its row's, under the newest key that the row has."""
+        return self._collection_payload(self._keyring.keys_in(row).newest, collection)
 
     def open_collection(self, row: CollectionRow) -> Collection:
         """Opened once for as long as its row stays the same to the bit: every call on a collection asks for it."""
+        self._keyring.unwrap_collection(row)  # also of a row that was opened before, which may have been put back since
         before = self._opened.get(row.id)
         if before is not None and before[0] == row:
             return before[1]
-        self._keyring.unwrap_collection(row)
-        key = self._keyring.key_for(row.id, row.payload)
+        # The row's own keys: it may have been read just before a rotation's end.
+        key = self._keyring.keys_in(row).by_id.get(key_id_of(row.payload))
+        if key is None:
+            raise TamperedData("a sealed record names a key that its collection does not have, or has no longer")
         context = self._keyring.context("collection", collection=row.id, version=micros(row.created_at))
         opened = decode_collection(row.id, row.created_at, open_sealed(key, row.payload, context))
         self._opened[row.id] = row, opened
@@ -77,16 +81,19 @@ class RowSealer:
         context = self._keyring.context("collection", collection=collection.id, version=micros(collection.created_at))
         return seal(key, encode_collection(collection), context)
 
-    def seal_calibration(self, collection: Collection, text: str) -> bytes:
-        return self.seal_of(collection, "calibration", text.encode())
+    def seal_calibration(self, row: CollectionRow, text: str) -> bytes:
+        return self.seal_of(row, "calibration", text.encode())
 
     def open_calibration(self, collection: Collection, payload: bytes) -> str:
         return self.open_of(collection, "calibration", payload).decode()
 
-    def seal_of(self, collection: Collection, type: str, data: bytes, record: str = "") -> bytes:
-        """Something that belongs to a collection as a whole, under the collection's key."""
-        key = self._keyring.collection_keys(collection.id).newest
-        return seal(key, data, self._keyring.context(type, collection=collection.id, record=record))
+    def seal_of(self, row: CollectionRow, type: str, data: bytes, record: str = "") -> bytes:
+        """Something that belongs to a collection as a whole, under the newest key in its row.
+
+        row: as the transaction sees it that writes what is sealed, or a rotation could destroy the key in between.
+        """
+        key = self._keyring.keys_in(row).newest
+        return seal(key, data, self._keyring.context(type, collection=row.id, record=record))
 
     def open_of(self, collection: Collection, type: str, payload: bytes, record: str = "") -> bytes:
         key = self._keyring.key_for(collection.id, payload)

@@ -2,30 +2,37 @@
 
 In the clear stand the collection's random id, random ids of rows and kept faces, and how often something changed: not
 when somebody was seen, nor how often. A row and a crop are bound to their ids, so that none can take another's place.
-The key is the collection's: deleting a row overwrites it here, and takes nothing from a copy made before. So they are
-left out of backups, whose ledger tells nothing of them.
+The key is the collection's: deleting a row overwrites it here, and a copy made before opens until the collection is
+rotated, which is due from then on. They are left out of backups, whose ledger tells nothing of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from lookalike.domain import AuditEntry, Box, Collection, Floats, Quality
 from lookalike.errors import CollectionNotFound, TamperedData
-from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
+from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from lookalike.unknown_groups import Changes, KeptFace, Unknown
 from lookalike.unknowns import UnknownsMoved
 from security.audit import SealedAuditLog
+from security.collection_keys import mark_due
 from security.erasure import scrub
 from security.keys import KeyRing
 from security.sealed_codec import canonical
 from security.sealed_rows import RowSealer
 
-_ROWS, _CROPS, _VERSION = "unknowns/", "unknown-crops/", "unknowns-version"
+ROWS, CROPS, _VERSION = "unknowns/", "unknown-crops/", "unknowns-version"
+"""Begin, within a collection's own settings, the names of those that hold a row or a crop; its id follows."""
+
+UNKNOWN, UNKNOWN_CROP = "unknown", "unknown crop"
+"""What they are sealed as."""
+
 _LENGTH_BYTES = 4
 _VERSION_BYTES = 8
 
@@ -33,9 +40,12 @@ _VERSION_BYTES = 8
 class SealedUnknowns:
     """The port UnknownStore."""
 
-    def __init__(self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog) -> None:
+    def __init__(
+        self, rows: Rows, keyring: KeyRing, audit: SealedAuditLog, clock: Callable[[], float] = time.time
+    ) -> None:
         self._rows = rows
         self._audit = audit
+        self._clock = clock
         self._sealer = RowSealer(keyring)
 
     def version(self, collection: Collection) -> int:
@@ -44,31 +54,34 @@ class SealedUnknowns:
     def rows(self, collection: Collection) -> tuple[int, list[Unknown]]:
         reader = self._rows.read()
         version = _version(reader, collection)
-        prefix = collection_setting(collection.id, _ROWS)
+        prefix = collection_setting(collection.id, ROWS)
         held = reader.settings(prefix)
         return version, [self._open(collection, name.removeprefix(prefix), held[name]) for name in held]
 
     def crop(self, collection: Collection, face_id: str) -> bytes | None:
-        payload = self._rows.read().get_setting(collection_setting(collection.id, _CROPS + face_id))
-        return None if payload is None else self._sealer.open_of(collection, "unknown crop", payload, face_id)
+        payload = self._rows.read().get_setting(collection_setting(collection.id, CROPS + face_id))
+        return None if payload is None else self._sealer.open_of(collection, UNKNOWN_CROP, payload, face_id)
 
     def change(self, collection: Collection, changes: Changes, version: int, entry: AuditEntry | None) -> int:
         note = self._audit.prepare(entry) if entry is not None else None
-        put = {id: self._sealer.seal_of(collection, "unknown", encode(row), id) for id, row in changes.put.items()}
-        crops = {id: self._sealer.seal_of(collection, "unknown crop", crop, id) for id, crop in changes.crops.items()}
+        put = {id: encode(row) for id, row in changes.put.items()}
 
         def write(rows: RowWriter) -> int:
-            self._require(rows, collection, adding=entry is None and bool(put))
+            owner = self._require(rows, collection, adding=entry is None and bool(put))
             if _version(rows, collection) != version:
                 raise UnknownsMoved
             kept = {face.id for row in changes.put.values() for face in row.faces}
-            for face_id in self._faces_of(rows, collection, [*changes.put, *changes.gone]) - kept:
-                rows.delete_setting(collection_setting(collection.id, _CROPS + face_id))
+            dropped = self._faces_of(rows, collection, [*changes.put, *changes.gone]) - kept
+            if dropped or changes.gone:
+                mark_due(rows, collection.id, self._clock())
+            for face_id in dropped:
+                rows.delete_setting(collection_setting(collection.id, CROPS + face_id))
             for id in changes.gone:
-                rows.delete_setting(collection_setting(collection.id, _ROWS + id))
-            for kind, sealed in ((_ROWS, put), (_CROPS, crops)):
-                for id, payload in sealed.items():
-                    rows.put_setting(collection_setting(collection.id, kind + id), payload)
+                rows.delete_setting(collection_setting(collection.id, ROWS + id))
+            for kind, type, plain in ((ROWS, UNKNOWN, put), (CROPS, UNKNOWN_CROP, changes.crops)):
+                for id, data in plain.items():
+                    sealed = self._sealer.seal_of(owner, type, data, id)
+                    rows.put_setting(collection_setting(collection.id, kind + id), sealed)
             if put or changes.gone:
                 counted = (version + 1).to_bytes(_VERSION_BYTES, "big")
                 rows.put_setting(collection_setting(collection.id, _VERSION), counted)
@@ -85,26 +98,27 @@ class SealedUnknowns:
         """The faces that these rows keep before the change."""
         found = set()
         for id in ids:
-            payload = rows.get_setting(collection_setting(collection.id, _ROWS + id))
+            payload = rows.get_setting(collection_setting(collection.id, ROWS + id))
             if payload is not None:
                 found |= {face.id for face in self._open(collection, id, payload).faces}
         return found
 
-    def _require(self, rows: RowReader, collection: Collection, *, adding: bool) -> None:
+    def _require(self, rows: RowReader, collection: Collection, *, adding: bool) -> CollectionRow:
         """Raises: CollectionNotFound if it is gone, or keeps unknown faces no more while some are being added."""
         row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
         if row is None or row.id != collection.id:
             raise CollectionNotFound("there is no such collection")
         if adding and self._sealer.open_collection(row).keep_unknown_days is None:
             raise CollectionNotFound("the collection keeps no unknown faces any more")
+        return row
 
     def _open(self, collection: Collection, id: str, payload: bytes) -> Unknown:
-        return decode(id, self._sealer.open_of(collection, "unknown", payload, id))
+        return decode(id, self._sealer.open_of(collection, UNKNOWN, payload, id))
 
 
 def of_unknowns(setting: str) -> bool:
     """Whether a setting of this name is part of what is kept here."""
-    return any(f"/{kind}" in setting for kind in (_ROWS, _CROPS, _VERSION))
+    return any(f"/{kind}" in setting for kind in (ROWS, CROPS, _VERSION))
 
 
 def _version(rows: RowReader, collection: Collection) -> int:

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from api.commands.output import JsonOption, print_json
+from api.commands.rotation import rotate, status
 from api.commands.session import require_local
 
-app = typer.Typer(no_args_is_help=True, help="Keys of those who send and receive sealed files.")
+app = typer.Typer(no_args_is_help=True, help="Rotate keys; keys of those who send and receive sealed files.")
+app.command()(rotate)
+app.command()(status)
 
 
 @app.command()

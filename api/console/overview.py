@@ -60,10 +60,6 @@ def _look(edge: Edge, caller: Caller) -> _Seen:
     )
 
 
-def _may_see_jobs(caller: Caller) -> bool:
-    return job_calls.may_see_jobs(caller)
-
-
 def _jobs(edge: Edge, caller: Caller) -> list[JobOut]:
     job_calls.require_jobs(caller)
     seen = [job for job in edge.services.jobs.jobs() if job_calls.sees(caller, job)]

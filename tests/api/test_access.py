@@ -81,6 +81,9 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", "/v1/compare"): Permission.IDENTIFY,
     ("POST", "/v1/detect"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/imports"): Permission.ENROL,
+    ("GET", "/v1/keys"): Permission.MANAGE_KEYS,
+    ("POST", "/v1/keys/rotate"): Permission.MANAGE_KEYS,
+    ("POST", "/v1/collections/{collection}/keys/rotate"): Permission.MANAGE_KEYS,
     ("GET", "/v1/jobs"): JOBS,
     ("GET", "/v1/jobs/{id}"): JOBS,
     ("GET", "/v1/jobs/{id}/rejected"): JOBS,
@@ -97,6 +100,7 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
 }
 
 EVERYWHERE_ONLY = {
+    ("POST", "/v1/keys/rotate"),
     ("GET", "/v1/audit"),
     ("GET", "/v1/audit/checkpoint"),
     ("GET", "/v1/audit/consistency"),

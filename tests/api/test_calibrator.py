@@ -45,7 +45,7 @@ def gallery() -> Growing:
 
 @pytest.fixture
 def jobs(gallery: Growing) -> Iterator[JobRunner]:
-    kinds = job_kinds(gallery, None, SimpleNamespace(run=None), None)
+    kinds = job_kinds(gallery, None, SimpleNamespace(run=None), None, None)
     made = JobRunner(doubles.MemoryJobs(), kinds, lambda job: SERVICE)
     yield made
     made.close()
@@ -89,5 +89,5 @@ def test_zero_leaves_it_to_the_operator(jobs: JobRunner) -> None:
 
 
 def test_the_service_may_do_nothing_else() -> None:
-    rules = {Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.ERASE, Permission.RETENTION}
-    assert SERVICE.rights == {None: frozenset(rules)}
+    rules = {Permission.MANAGE_COLLECTIONS, Permission.ERASE, Permission.RETENTION}
+    assert SERVICE.rights == {None: frozenset({*rules, Permission.RUN_JOBS, Permission.MANAGE_KEYS})}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -122,6 +123,10 @@ class _Cursor:
 
         return held(self._t.subjects), held(self._t.samples)
 
+    def count_wrapped(self, collection_id: str, start: int, size: int) -> dict[bytes, int]:
+        held = (r for r in self._t.subjects.values() if r.collection_id == collection_id)
+        return dict(Counter(row.wrapped_key[start : start + size] for row in held))
+
     def samples_of(self, subject_key: str) -> list[SampleRow]:
         return [row for _, row in sorted(self._t.samples.items()) if row.subject_key == subject_key]
 
@@ -226,6 +231,16 @@ class _Cursor:
     def put_subject(self, row: SubjectRow) -> None:
         self._t.subjects[row.key] = row
         self._log(Op.PUT, row.collection_id, row.key)
+
+    def rewrap_subjects(self, rewrapped: Sequence[tuple[str, bytes, bytes]]) -> int:
+        held = [entry for entry in rewrapped if self._wrapped(entry[0]) == entry[1]]
+        for key, _, new in held:
+            self._t.subjects[key] = replace(self._t.subjects[key], wrapped_key=new)
+        return len(held)
+
+    def _wrapped(self, key: str) -> bytes | None:
+        row = self._t.subjects.get(key)
+        return row.wrapped_key if row is not None else None
 
     def delete_subject(self, key: str) -> list[int]:
         row = self._t.subjects.pop(key, None)

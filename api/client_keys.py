@@ -1,0 +1,55 @@
+"""The client's calls about collections' keys: how they stand, and rotating them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TypedDict, cast
+from urllib.parse import quote
+
+from api.client_sending import Sender
+from api.client_shapes import JobJson
+
+
+class KeyVersionJson(TypedDict):
+    version: int
+    made_at: str
+    subjects: int
+
+
+class CollectionKeyJson(TypedDict):
+    """minimum: the least version that is accepted; due_since: since when erasures wait for a rotation."""
+
+    collection: str
+    versions: list[KeyVersionJson]
+    minimum: int
+    unfinished: bool
+    strays: int
+    due_since: str | None
+
+
+class RootJson(TypedDict):
+    id: str
+    handed_over_until: str | None
+
+
+class KeyStatusJson(TypedDict):
+    root: RootJson
+    items: list[CollectionKeyJson]
+
+
+class KeyCalls:
+    """A part of the Client."""
+
+    _sender: Sender
+
+    def key_status(self) -> KeyStatusJson:
+        """The versions of collections' keys, their ages, whose keys they wrap, and what is due or unfinished."""
+        return cast(KeyStatusJson, self._sender.send("GET", "/v1/keys").json())
+
+    def rotate_keys(self, collection: str | None = None) -> JobJson:
+        """Give one collection's key, or all of them, a new version and destroy the old one: a job."""
+        path = "/v1/keys/rotate"
+        if collection is not None:
+            path = f"/v1/collections/{quote(collection, safe='')}/keys/rotate"
+        headers = {"idempotency-key": secrets.token_hex(16)}
+        return cast(JobJson, self._sender.send("POST", path, headers=headers).json())
