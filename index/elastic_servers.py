@@ -68,7 +68,10 @@ class ElasticServers:
         for url in sorted(self._used):
             answer = self._clusters[url].ask(_asking_each_shard(all_of(self._options.deployment)))
             if answer is None or answer["timed_out"] or answer["_shards"]["failed"]:
-                raise IndexUnavailable("Elasticsearch answers for a part of the indexes only")
+                raise IndexUnavailable(
+                    "Elasticsearch answers for a part of the indexes only: a shard is away. If it is lost for good, "
+                    "delete its index, which is made anew from the records"
+                )
 
     def forget(self, collection_id: str) -> None:
         """Delete a collection's indexes. Raises: IndexUnavailable."""

@@ -212,6 +212,10 @@ class Roster:
         """Whether the server that had its index has it no more."""
         return self._rows.lost
 
+    def count(self, *, now: bool = False) -> None:
+        """See that the index has not lost rows, now or where it is time to. Raises: IndexUnavailable if it has."""
+        self._rows.count(self._owners.all_labels, now=now)
+
     def tidy(self) -> None:
         """Have what was erased taken off the disks of the server that has the index, if one has."""
         self._rows.tidy()
@@ -320,6 +324,7 @@ class Rosters:
         self._rosters: dict[tuple[str, str], Roster] = {}
         self.trouble: str | None = "the galleries are being loaded"
         self._incomplete = True
+        self._doubtful = False
         self._seq = records.last_seq()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -354,12 +359,23 @@ class Rosters:
         For the thread that says whether the service is ready. Raises: IndexUnavailable.
         """
         if self._servers is not None:
-            self._servers.check()
+            self._check(self._servers)
         if self._incomplete:
             self.load_all()
-        for roster in self.loaded():
-            roster.settle()
+        with self._lock:
+            for roster in self.loaded():
+                roster.settle()
+                roster.count(now=self._doubtful)
+        self._doubtful = False
         self._debts.require_paid()
+
+    def _check(self, servers: IndexServers) -> None:
+        """What did not answer in full may have lost something when it does again."""
+        try:
+            servers.check()
+        except IndexUnavailable:
+            self._doubtful = True
+            raise
 
     def owes(self, collection: Collection) -> bool:
         """Whether a server still has what was erased from this collection, since it cannot be reached."""

@@ -7,6 +7,8 @@ or has too much ends right, whoever wrote to it last.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -17,6 +19,9 @@ from lookalike.ports import LocalIndex, Records, SharedIndex
 
 BATCH = 2000
 """Samples that are opened and sent to a server together."""
+
+COUNT_EVERY_S = 10.0
+"""How often a server is asked how many rows it has: a shard that was lost may come back empty, and answer."""
 
 
 class RosterRows(Protocol):
@@ -49,6 +54,13 @@ class RosterRows(Protocol):
 
     def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
         """What a snapshot holds: labels, ascending, and vectors in blocks, None where it holds none."""
+        ...
+
+    def count(self, owned: Callable[[], Labels], *, now: bool) -> None:
+        """See now and then, or now, that no row is lost; whoever calls keeps `owned` from changing.
+
+        Raises: IndexUnavailable; if rows are lost the index is, too.
+        """
         ...
 
     def tidy(self) -> None: ...
@@ -89,6 +101,9 @@ class _InProcess:
     def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
         return self._index.blocks()
 
+    def count(self, owned: Callable[[], Labels], *, now: bool) -> None:
+        pass
+
     def tidy(self) -> None:
         pass
 
@@ -103,6 +118,7 @@ class _InServer:
         self._collection = collection
         self._records = records
         self._held: Labels | None = None
+        self._counted_at = -math.inf
 
     @property
     def lost(self) -> bool:
@@ -155,7 +171,7 @@ class _InServer:
                 self._index.drop(orphans.tolist())
             self._index.settle()
             self._require_all(there)
-            self._held = None
+            self._held, self._counted_at = None, time.monotonic()
         self._index.settle()
 
     def _require_all(self, owned: Labels) -> None:
@@ -168,6 +184,13 @@ class _InServer:
 
     def kept(self, owned: Callable[[], Labels]) -> tuple[Labels, Iterator[Floats] | None]:
         return owned(), None
+
+    def count(self, owned: Callable[[], Labels], *, now: bool) -> None:
+        if now:
+            self._counted_at = -math.inf
+        if time.monotonic() >= self._counted_at + COUNT_EVERY_S:
+            self._require_all(owned())
+            self._counted_at = time.monotonic()
 
     def tidy(self) -> None:
         self._index.tidy()

@@ -258,10 +258,17 @@ class Writers:
 
 
 def seen(client: Client, photo: bytes) -> tuple[set[str], set[str]]:
-    """Who is listed, and who is recognised."""
-    listed = {subject["id"] for subject in client.subjects("staff")}
-    found = client.identify("staff", photo, faces="largest", limit=100)
-    return listed, {candidate["subject"] for candidate in found["faces"][0]["candidates"]}
+    """Who is listed, and who is recognised; a busy machine may make a replica wait for its servers."""
+    deadline = time.monotonic() + ENOUGH_S
+    while True:
+        try:
+            listed = {subject["id"] for subject in client.subjects("staff")}
+            found = client.identify("staff", photo, faces="largest", limit=100)
+            return listed, {candidate["subject"] for candidate in found["faces"][0]["candidates"]}
+        except ClientError as error:
+            if error.status != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def check(client: Client, journal: Journal, photo: bytes, enrolled: set[str], erased: set[str]) -> None:

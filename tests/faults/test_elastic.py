@@ -28,7 +28,7 @@ def proxy():
 
 @pytest.fixture
 def options():
-    return elastic.options(timeout_s=0.8)
+    return elastic.options(timeout_s=2.5)
 
 
 @pytest.fixture
@@ -231,6 +231,38 @@ def test_an_index_that_was_deleted_behind_the_service_is_made_anew_from_the_reco
     with pytest.raises(IndexUnavailable):
         known(house, admin, shoot(1))
 
+    recovered(house)
+    assert known(house, admin, shoot(1)) == "p1"
+
+
+def test_rows_that_were_lost_behind_the_service_are_missed_and_made_anew(
+    house, admin, shoot, cluster, options, monkeypatch
+):
+    """As after a lost shard was replaced by an empty one: what is left of the index answers as if it were all."""
+    alias = alias_of(options.deployment, house.records.collection("staff").id, "0")
+    (lost, _) = labels_there(house, options)
+    cluster.delete(index=alias, id=str(lost), refresh=True)
+    assert known(house, admin, shoot(1)) is None
+    house.rosters.check()
+
+    monkeypatch.setattr("lookalike.roster_rows.COUNT_EVERY_S", 0.0)
+    with pytest.raises(IndexUnavailable, match="no longer in"):
+        house.rosters.check()
+    recovered(house)
+    assert known(house, admin, shoot(1)) == "p1"
+    assert len(labels_there(house, options)) == 2
+
+
+def test_after_the_node_did_not_answer_rows_are_counted_before_all_is_said_to_be_well(
+    house, admin, shoot, proxy, cluster, options
+):
+    alias = alias_of(options.deployment, house.records.collection("staff").id, "0")
+    proxy.refuse()
+    with pytest.raises(IndexUnavailable):
+        house.rosters.check()
+    cluster.delete(index=alias, id=str(labels_there(house, options)[0]), refresh=True)
+
+    proxy.listen()
     recovered(house)
     assert known(house, admin, shoot(1)) == "p1"
 
