@@ -20,7 +20,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,8 @@ def flat_filtered(held: Gallery, chosen: np.ndarray) -> Search:
 def codes_alone(held: Gallery, index: FaissIndex, named: int) -> Search:
     """So many rows that our codes name, ranked by their vectors, and never a further look."""
 
+    together_bytes = sum(part.segment.codes.memory_bytes for part in index._state.parts if part.segment.codes)
+
     def search(queries: Floats) -> Labels:
         scores, labels = [], []
         turned: dict[Codec, Floats] = {}
@@ -129,7 +131,7 @@ def codes_alone(held: Gallery, index: FaissIndex, named: int) -> Search:
                 continue
             if codes.codec not in turned:
                 turned[codes.codec] = np.ascontiguousarray(codes.codec.turned(queries))
-            similarities, positions = codes.scan(turned[codes.codec], named)
+            similarities, positions = codes.scan(turned[codes.codec], named, together_bytes)
             scores.append(similarities)
             labels.append(part.segment.labels[positions])
         together = np.concatenate(scores, axis=1)
@@ -173,12 +175,12 @@ def clusters(held: Gallery, codec: Codec) -> dict[str, Contender]:
     return {f"{LISTS} clusters, {probes} probed": Contender(probing(probes)) for probes in PROBED}
 
 
-def of_graphs(kind: str, held: Gallery, built_s: dict[str, float]) -> dict[str, Contender]:
+def of_graphs(kind: str, held: Gallery, breadths: Sequence[int], built_s: dict[str, float]) -> dict[str, Contender]:
     """hnswlib and usearch, searched more and more broadly. usearch has no filter in its Python interface."""
     found = {}
     for engine in graphs.ENGINES:
         graph, built_s[engine] = graphs.graph_of(engine, kind, held)
-        for breadth in BREADTHS:
+        for breadth in breadths:
             filtered = None
             if engine == "hnswlib" and breadth in FILTERED_BREADTHS:
 
@@ -356,7 +358,7 @@ def contenders(
         table |= {f"our codes, {n} ranked": Contender(codes_alone(held, index, n)) for n in NAMED_ALONE}
         table |= clusters(held, codec)
     if arguments.graphs:
-        table |= of_graphs(arguments.kind, held, built_s)
+        table |= of_graphs(arguments.kind, held, arguments.breadths, built_s)
     for vectors in arguments.elastic:
         table |= of_elastic(arguments.kind, held, vectors, stack)
     return table
@@ -369,6 +371,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--breadths", nargs="+", type=int, default=BREADTHS, help="candidates that graphs keep")
     parser.add_argument("--elastic", nargs="+", default=[], help="kinds as in index/elastic_mapping.py")
     parser.add_argument("--brief", action="store_true", help="ours beside the flat index alone")
     parser.add_argument("--anew", action="store_true", help="forget what a run that was cut measured")

@@ -42,9 +42,11 @@ RANGE = 2.5
 
 QUERIES_OUTSIDE, ROWS_OUTSIDE = 13, 15
 """FAISS's FastScan kernels that keep the best in a reservoir, by what the outer loop goes over. Rows are better for a
-query alone among very many (half the time at a million faces), queries for batches (two thirds of the time)."""
+query alone where the codes come from memory (half the time at a million faces), queries where they are in the
+processor's cache, and for batches (two thirds of the time)."""
 
-BATCH, VERY_MANY = 4, 2**17
+BATCH, IN_CACHE_BYTES = 4, 2**24
+"""From so many queries on they are a batch; codes of one search, of all segments together, that a cache still holds."""
 
 SAMPLE = 16384
 """Rows that are learned from; more change nothing."""
@@ -152,18 +154,18 @@ class Codes:
         product.codes, product.ntotal = scalar.codes, scalar.ntotal
         python_faiss: Any = faiss  # its stubs describe the C++ constructors only
         self._scan = python_faiss.IndexPQFastScan(product)
-        self._alone = ROWS_OUTSIDE if len(rows) > VERY_MANY else QUERIES_OUTSIDE
+        self.memory_bytes = int(self._scan.codes.size())
         sample = np.arange(0, len(rows), max(1, len(rows) // 1024))
         self.error = _error(rows[sample], codec.turned(rows[sample]), scalar.reconstruct_batch(sample))
 
-    @property
-    def memory_bytes(self) -> int:
-        return int(self._scan.codes.size())
+    def scan(self, turned: Floats, look: int, together_bytes: int = 0) -> tuple[Floats, Positions]:
+        """Similarities, highest first, and positions of each query's nearest rows, (Q, look). turned: (Q, M).
 
-    def scan(self, turned: Floats, look: int) -> tuple[Floats, Positions]:
-        """Similarities, highest first, and positions of each query's nearest rows, (Q, look). turned: (Q, M)."""
+        together_bytes: codes of all segments that this search scans.
+        """
         one_thread()
+        from_memory = len(turned) < BATCH and together_bytes > IN_CACHE_BYTES
         # Threads may set this across each other: either kernel gives the same rows, one of them sooner.
-        self._scan.implem = QUERIES_OUTSIDE if len(turned) >= BATCH else self._alone
+        self._scan.implem = ROWS_OUTSIDE if from_memory else QUERIES_OUTSIDE
         similarities, positions = self._scan.search(turned, look)
         return similarities, positions

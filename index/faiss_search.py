@@ -110,12 +110,13 @@ def _look(views: Sequence[View], loose: Sequence[Loose], queries: Floats, k: int
         labels = some.kept_labels
         for pieces, similarities in zip(found, some.similarities(queries), strict=True):
             pieces.append((labels, similarities))
+    coded = [(view, view.segment.codes, view.scan_of(look) if look else 0) for view in views]
+    together_bytes = sum(codes.memory_bytes for _, codes, wanted in coded if wanted and codes is not None)
     scans = []
     turned: dict[Codec, Floats] = {}
-    for view in views:
-        wanted = view.scan_of(look) if look else 0
-        if wanted and view.segment.codes is not None:
-            scans.append(_scan(view, view.segment.codes, queries, wanted, turned))
+    for view, codes, wanted in coded:
+        if wanted and codes is not None:
+            scans.append(_scan(view, codes, queries, wanted, turned, together_bytes))
             continue
         for pieces, (positions, similarities) in zip(found, view.segment.best(queries, k, view.live), strict=True):
             pieces.append((view.segment.labels[positions], similarities))
@@ -127,11 +128,13 @@ def _look(views: Sequence[View], loose: Sequence[Loose], queries: Floats, k: int
     return found, edges
 
 
-def _scan(view: View, codes: Codes, queries: Floats, wanted: int, turned: dict[Codec, Floats]) -> _Scan:
+def _scan(
+    view: View, codes: Codes, queries: Floats, wanted: int, turned: dict[Codec, Floats], together_bytes: int
+) -> _Scan:
     """turned: the queries as each codec wants them, kept from one segment to the next."""
     if codes.codec not in turned:
         turned[codes.codec] = np.ascontiguousarray(codes.codec.turned(queries))
-    similarities, positions = codes.scan(turned[codes.codec], wanted)
+    similarities, positions = codes.scan(turned[codes.codec], wanted, together_bytes)
     last = similarities[:, -1].copy()
     if view.live is not None:
         similarities[~bits_at(view.live, positions)] = _NOTHING

@@ -12,6 +12,7 @@ def shrink_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (codes, "CODES_FROM", 16),
         (codes, "CODES_FROM_DIMENSIONS", 1),
+        (codes, "IN_CACHE_BYTES", 512),
         (faiss_segment, "FEWEST_CODED", 8),
         (faiss_search, "LOOKS", (4, 8)),
         (faiss_search, "LOOK_SHARE", 1),

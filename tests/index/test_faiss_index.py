@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from index import codes, faiss_index, merging
+from index.codes import Codes, learn
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.faiss_segment import Segment
@@ -42,6 +43,23 @@ def test_a_crowd_that_the_codes_cannot_tell_apart_is_ranked_exactly(queries):
         similarities(index.search(probes, 5)), similarities(reference.search(probes, 5)), strict=True
     ):
         assert found == pytest.approx(true, abs=1e-6)
+
+
+@pytest.mark.parametrize("queries", [1, 40])
+@pytest.mark.parametrize("in_cache_bytes", [0, 2**40])
+def test_codes_in_the_cache_and_codes_from_memory_name_the_same_rows(queries, in_cache_bytes, monkeypatch):
+    rows = unit(20000)
+    scanned = Codes(learn(rows, len(rows)), rows)
+    asked = unit(queries, seed=3)
+    monkeypatch.setattr(codes, "IN_CACHE_BYTES", in_cache_bytes)
+
+    similarities, positions = scanned.scan(asked, 64, scanned.memory_bytes)
+
+    true = asked @ rows.T
+    assert np.abs(np.take_along_axis(true, positions, axis=1) - similarities).max() < 0.1
+    assert (np.diff(similarities, axis=1) <= 0).all()
+    best = true.argmax(axis=1)
+    assert (positions == best[:, None]).any(axis=1).all()
 
 
 @pytest.mark.parametrize("dimension", [64, 129])
