@@ -107,6 +107,10 @@ class PrivacyCalls:
         """Take one hold away; others that are on stay on."""
         self._write("POST", _path(collection, "holds", id, "lift"), {"reason": reason})
 
+    def export_subject(self, collection: str, subject: str) -> bytes:
+        """All that is kept of a subject, for an access request: a zip."""
+        return self._sender.send("GET", _path(collection, "subjects", subject, "export")).content
+
     def _write(self, method: str, path: str, json: object = None) -> object:
         response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})
         return response.json() if response.content else None

@@ -21,6 +21,7 @@ from api.models import InstalledModels
 from api.record_store import open_rows
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
+from lookalike.access import AccessRequests
 from lookalike.answers import Caller
 from lookalike.consent import Consents
 from lookalike.domain import Grant, Kind, Principal
@@ -74,6 +75,7 @@ class Services:
     retention: Retention
     consents: Consents
     holds: Holds
+    access: AccessRequests
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -186,6 +188,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
+            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks),
             holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
             reindexer=reindexer,

@@ -108,6 +108,7 @@ class Gallery(Enroller):
         self._trials = trials
         self._probes = probes or ProbeLog(None)
         self._max_regions = max_regions
+        self.live = self._live
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
 
     def calibrate(self, caller: Caller, name: str) -> CalibrationReport:

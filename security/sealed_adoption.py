@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from lookalike.domain import AuditEntry, Collection, NewSample, Subject
 from lookalike.errors import CollectionExists, CollectionNotFound, Conflict
 from lookalike.exports import ExportHead
-from lookalike.ports import RowReader, Rows, RowWriter, collection_setting
+from lookalike.ports import Rows, RowWriter, collection_setting
 from security.audit import SealedAuditLog
+from security.elsewhere import EXPORTED
 from security.envelope import open_sealed, seal
 from security.keys import KeyRing
 from security.sealed_codec import canonical
@@ -22,9 +23,6 @@ from security.sealed_rows import RowSealer
 
 ADOPTED = "adoption/"
 """Begins the name of each setting that says which export came here."""
-
-EXPORTED = "exported/"
-"""Begins, within a collection's own settings, the name of each that says where a copy went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +146,3 @@ class SealedAdoption:
         name = ADOPTED + self._keyring.lookup("adoption", export.encode())[:16].hex()
         held = canonical({"export": export, **asdict(known)})
         rows.put_setting(name, seal(self._sealing, held, self._keyring.context("adoption", record=name)))
-
-
-def exports_of(rows: RowReader, sealer: RowSealer, collection: Collection, since: float) -> str:
-    """Where copies went that may hold somebody known since then: export and recipient's key, parted by semicolons."""
-    prefix, found = collection_setting(collection.id, EXPORTED), []
-    for name, sealed in rows.settings(prefix).items():
-        export = name.removeprefix(prefix)
-        held = json.loads(sealer.open_of(collection, "exported", sealed, export))
-        if held["at"] >= since:
-            found.append((held["at"], f"{export} to {held['recipient']}"))
-    return "; ".join(text for _, text in sorted(found))

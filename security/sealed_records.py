@@ -17,6 +17,7 @@ from lookalike.domain import (
     Change,
     Collection,
     Consent,
+    Copy,
     Floats,
     Keep,
     NewSample,
@@ -39,12 +40,12 @@ from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow
 from lookalike.standing import still_withdrawn
 from security.audit import SealedAuditLog
 from security.cursors import Cursors
+from security.elsewhere import backed_up_at, copies_of, elsewhere
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.holds import require_free, require_none
 from security.keys import KeyRing
 from security.ledger_copy import Ledger
-from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -130,17 +131,16 @@ class SealedRecords:
             self._row_of(rows, collection)
             require_none(rows, collection.id)
             subjects, samples = rows.count(collection.id)
-            exported = exports_of(rows, self._sealer, collection, 0.0)
+            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, collection.created_at)
             rows.delete_collection(collection.id)
             facts: dict[str, str | int] = {
                 "kind": "collection",
                 "collection": collection.id,
                 "subjects": subjects,
                 "samples": samples,
+                **facts_elsewhere,
             }
-            if exported:
-                facts["exported"] = exported
-            return self._erasure.sign(rows, entry, facts, self._clock())
+            return replace(self._erasure.sign(rows, entry, facts, self._clock()), pending=pending)
 
         receipt = self._rows.write(delete)
         self._keyring.forget_collection(collection.id)
@@ -217,6 +217,12 @@ class SealedRecords:
         if there is not None:
             require_free(self._rows.read(), collection.id, there.key)
 
+    def copies(self, collection: Collection, since: float) -> list[Copy]:
+        return copies_of(self._rows.read(), self._sealer, collection, since)
+
+    def backed_up_at(self) -> float:
+        return backed_up_at(self._rows.read())
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         reader = self._rows.read()
         found = {key: reader.samples_of(key) for key in keys}
@@ -277,9 +283,9 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
-            if exported := exports_of(rows, self._sealer, collection, row.created_at):
-                facts["exported"] = exported
-            return self._erasure.sign(rows, entry, facts, self._clock())
+            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, row.created_at)
+            receipt = self._erasure.sign(rows, entry, {**facts, **facts_elsewhere}, self._clock())
+            return replace(receipt, pending=pending)
 
         return self._erasure.finish(self._rows.write(erase))
 

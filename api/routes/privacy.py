@@ -1,11 +1,14 @@
-"""What a privacy officer does: consent given and withdrawn, legal holds set and lifted."""
+"""What a privacy officer does: consent given and withdrawn, legal holds set and lifted, access requests answered."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from api.access_zip import zipped
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
@@ -22,6 +25,7 @@ _WITHDRAW = Depends(Needs(Permission.ERASE, lambda s, who, p: s.consents.withdra
 _HOLD = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.set(who, p["collection"], None, "")))
 _HOLDS = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.list(who, p["collection"])))
 _LIFT = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.lift(who, p["collection"], p["hold"], "")))
+_EXPORT = Depends(Needs(Permission.EXPORT_SUBJECT, lambda s, who, p: s.access.open(who, p["collection"], p["subject"])))
 
 
 @router.put(
@@ -97,3 +101,24 @@ async def lift_hold(collection: str, hold: str, request: Request, edge: EdgeDep,
         return answered(204, None)
 
     return await write(request, edge, caller, body, work)
+
+
+@router.get(
+    "/subjects/{subject}/export",
+    responses={**problems(404), 200: {"description": "All that is kept", "content": {"application/zip": {}}}},
+    response_class=Response,
+    dependencies=[_EXPORT],
+)
+async def export_subject(collection: str, subject: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """All that is kept of a subject, for an access request: a zip with a page, the same as JSON, and the pictures."""
+    access = edge.services.access
+    dossier = await edge.pool.run(access.open, caller, collection, subject)
+    pieces = zipped(access, dossier)
+
+    async def sent() -> AsyncIterator[bytes]:
+        while (piece := await edge.pool.run(next, pieces, None)) is not None:
+            if piece:
+                yield piece
+
+    headers = {"content-disposition": 'attachment; filename="subject.zip"', "cache-control": "no-store"}
+    return StreamingResponse(sent(), media_type="application/zip", headers=headers)

@@ -61,6 +61,7 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("PATCH", RETENTION): Permission.RETENTION,
     ("POST", f"{RETENTION}/run"): Permission.RETENTION,
     ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
+    ("GET", f"{SUBJECT}/export"): Permission.EXPORT_SUBJECT,
     ("POST", HOLDS): Permission.HOLD,
     ("GET", HOLDS): Permission.HOLD,
     ("POST", f"{HOLDS}/{{hold}}/lift"): Permission.HOLD,
