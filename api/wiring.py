@@ -24,6 +24,7 @@ from index.backends import ELASTIC, Backends, index_factory
 from lookalike.access import AccessRequests
 from lookalike.answers import Caller
 from lookalike.consent import Consents
+from lookalike.corrections import Corrections
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
@@ -45,6 +46,7 @@ from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.sealed_adoption import SealedAdoption
+from security.sealed_corrections import SealedCorrections
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
@@ -75,6 +77,7 @@ class Services:
     retention: Retention
     consents: Consents
     holds: Holds
+    corrections: Corrections
     access: AccessRequests
     sender: Sender
     reindexer: Reindexer
@@ -189,6 +192,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
             access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks),
+            corrections=Corrections(records, audit, SealedCorrections(rows, keyring, audit, ledger), rosters),
             holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
             reindexer=reindexer,

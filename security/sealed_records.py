@@ -33,6 +33,7 @@ from lookalike.errors import (
     Conflict,
     GenerationChanged,
     IdempotencyMismatch,
+    SampleElsewhere,
     SampleNotFound,
     SubjectNotFound,
 )
@@ -544,7 +545,7 @@ def _insert(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: floa
     there = rows.sample_by_id(new.id)
     if there is not None:
         if there.subject_key != subject.key:
-            raise Conflict("a sample of this id belongs to another subject")
+            raise SampleElsewhere("this picture was moved to another subject: it is not enrolled for this one again")
         return there
     owner = subject.collection_id
     number = rows.add_sample(new.id, owner, subject.key, sample.payload, at, sample.blobs, sample.space)

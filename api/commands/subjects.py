@@ -71,6 +71,36 @@ def withdraw(collection: Collection, subject: Subject, as_json: JsonOption = Fal
 
 
 @app.command()
+def rename(
+    collection: Collection,
+    subject: Subject,
+    new: Annotated[str, typer.Argument(metavar="NEW")],
+    as_json: JsonOption = False,
+) -> None:
+    """Give a subject another name; nothing else changes, and the old name is in no record any more."""
+    with open_client() as client:
+        found = client.rename(collection, subject, new)
+    _print(found, as_json)
+
+
+@app.command()
+def move(
+    collection: Collection,
+    subject: Subject,
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Of `lookalike subjects show`.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="Whose it is, old or new.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a picture that was enrolled under the wrong subject the right one's."""
+    with open_client() as client:
+        moved = client.move_sample(collection, subject, sample, to)
+    if as_json:
+        print_json(moved)
+    else:
+        print("moved")
+
+
+@app.command()
 def export(
     collection: Collection,
     subject: Subject,

@@ -62,6 +62,8 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", f"{RETENTION}/run"): Permission.RETENTION,
     ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
     ("GET", f"{SUBJECT}/export"): Permission.EXPORT_SUBJECT,
+    ("POST", f"{SUBJECT}/rename"): Permission.ENROL,
+    ("POST", f"{SUBJECT}/samples/{{sample}}/move"): Permission.ENROL,
     ("POST", HOLDS): Permission.HOLD,
     ("GET", HOLDS): Permission.HOLD,
     ("POST", f"{HOLDS}/{{hold}}/lift"): Permission.HOLD,

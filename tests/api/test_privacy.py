@@ -130,3 +130,19 @@ def test_an_access_request_is_answered_with_a_zip_of_a_page_the_same_as_json_and
     assert "<script" not in page and "&lt;script&gt;" in page
     assert all(f'src="{file}"' in page for file in files)
     assert "vector" not in json.dumps(document) and document["templates"]["included"] is False
+
+
+def test_a_subject_is_renamed_and_a_sample_moved(staff, portraits):
+    client, path, _ = staff
+    renamed = client.post(f"{path}/subjects/ann/rename", json={"id": "barack"})
+    assert (renamed.status_code, renamed.json()["id"]) == (200, "barack")
+    client.put(f"{path}/subjects/other", json={})
+    taken = client.post(f"{path}/subjects/other/rename", json={"id": "barack"})
+    assert (taken.status_code, taken.json()["code"]) == (409, "subject_exists")
+    sample = client.get(f"{path}/subjects/barack").json()["samples"][0]["id"]
+    move = f"{path}/subjects/barack/samples/{sample}/move"
+    assert client.post(move, json={"subject": "other"}).json()["id"] == sample
+    assert client.post(move, json={"subject": "other"}).json()["code"] == "sample_not_found"
+    assert client.get(f"{path}/subjects/other/samples/{sample}/crop").status_code == 200
+    found = client.post(f"{path}/identify?limit=5", files={"image": portraits["obama3.jpg"]}).json()
+    assert {c["subject"] for c in found["faces"][0]["candidates"]} == {"barack", "other"}
