@@ -39,6 +39,7 @@ from security.backup_check import BackupCheck, Found
 from security.backup_file import Checked, Statement, Told, check_backup, open_backup, write_backup
 from security.backup_records import KINDS, FileRecord, Record, RootKey, Start, decoded, encoded, rows_of
 from security.checkpoints import Checkpoint, read_checkpoint
+from security.elsewhere import note_backup
 from security.erasure import scrub
 from security.keys import EPOCH_SETTING, RESTORING_SETTING, KeyRing, open_key_ring
 from security.ledger import RESTORE, enter, head_of, line_at, read_line
@@ -87,6 +88,7 @@ def create_backup(vault: Vault, out: Path, recipient: Recipient, *, with_root_ke
     def begin(tx: RowWriter) -> None:
         vault.audit.prepare(entry)(tx)
         vault.ledger.enter(tx, "backup", {"backup": id}, now)
+        note_backup(tx, now)
 
     vault.rows.write(begin)
     ledger = vault.ledger.publish()

@@ -7,7 +7,7 @@ from typing import Any, Final, NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 from api.client_sending import Sender
-from api.client_shapes import ConsentJson, JobJson, ReceiptJson, SubjectJson
+from api.client_shapes import ConsentJson, JobJson, ReceiptJson, SampleJson, SubjectJson
 
 _UNSET: Final = object()
 
@@ -106,6 +106,19 @@ class PrivacyCalls:
     def lift_hold(self, collection: str, id: str, reason: str) -> None:
         """Take one hold away; others that are on stay on."""
         self._write("POST", _path(collection, "holds", id, "lift"), {"reason": reason})
+
+    def export_subject(self, collection: str, subject: str) -> bytes:
+        """All that is kept of a subject, for an access request: a zip."""
+        return self._sender.send("GET", _path(collection, "subjects", subject, "export")).content
+
+    def rename(self, collection: str, subject: str, new_id: str) -> SubjectJson:
+        """Give a subject another id; its samples, facts and times stay."""
+        return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "rename"), {"id": new_id}))
+
+    def move_sample(self, collection: str, subject: str, sample: str, to: str) -> SampleJson:
+        """Make a sample that was enrolled under the wrong subject the right one's, old or new."""
+        path = _path(collection, "subjects", subject, "samples", sample, "move")
+        return cast(SampleJson, self._write("POST", path, {"subject": to}))
 
     def _write(self, method: str, path: str, json: object = None) -> object:
         response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})

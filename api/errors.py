@@ -143,6 +143,8 @@ FAULTS: Mapping[str, Fault] = {
     "licence_not_accepted": Fault(409, "The model's licence has not been accepted"),
     "model_in_use": Fault(409, "The model is in use"),
     "no_earlier_model": Fault(409, "There is nothing to roll back to"),
+    "subject_exists": Fault(409, "There is a subject of that id already"),
+    "sample_elsewhere": Fault(409, "The picture was moved to another subject"),
     "legal_hold": Fault(409, "A legal hold is on"),
     "needs_confirmation": Fault(409, "This is not done without a confirmation"),
     "job_not_cancellable": Fault(409, "The job can no longer be cancelled"),

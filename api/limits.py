@@ -72,7 +72,10 @@ class Limits:
             self._admit(scope)
             async with asyncio.timeout(self._limits.answer_timeout_s) as deadline:
                 body.deadline = deadline
-                await self._app(scope, body.receive, answer.send)
+                try:
+                    await self._app(scope, body.receive, answer.send)
+                finally:
+                    body.deadline = None
         except TimeoutError:
             if answer.started:
                 raise
@@ -128,6 +131,11 @@ class _Body:
             self.deadline.reschedule(asyncio.get_running_loop().time() + self._limits.answer_timeout_s)
         return message
 
+    def answer_goes_on(self) -> None:
+        """A piece of the answer is ready, so that the time for the next one begins."""
+        if self.deadline is not None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + self._limits.answer_timeout_s)
+
     async def _next(self) -> Message:
         limits = self._limits
         allowed_s = limits.idle_timeout_s + self.size / limits.min_bytes_per_s - self._waited_s
@@ -176,6 +184,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         self.started = True
+        self._body.answer_goes_on()
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if not last or self._body.complete:
             await self._send(message)

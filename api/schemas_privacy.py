@@ -129,5 +129,17 @@ class HoldList(BaseModel):
     next_cursor: str | None = None
 
 
+class Rename(Incoming):
+    """id: the new one."""
+
+    id: str
+
+
+class Move(Incoming):
+    """subject: whose the sample is, old or new."""
+
+    subject: str
+
+
 def _moment(seconds: float | None) -> str | None:
     return moment(seconds) if seconds else None

@@ -26,9 +26,11 @@ from api.record_store import open_rows
 from api.refusals import Refusals
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
+from lookalike.access import AccessRequests
 from lookalike.answers import Caller
 from lookalike.audit_book import AuditBook
 from lookalike.consent import Consents
+from lookalike.corrections import Corrections
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
@@ -57,6 +59,7 @@ from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.rotation import KeyRotation
 from security.sealed_adoption import SealedAdoption
+from security.sealed_corrections import SealedCorrections
 from security.sealed_faces import SealedFaceRecords
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
@@ -95,6 +98,8 @@ class Services:
     retention: Retention
     consents: Consents
     holds: Holds
+    corrections: Corrections
+    access: AccessRequests
     sender: Sender
     reindexer: Reindexer
     trials: Trials
@@ -222,6 +227,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
+            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks),
+            corrections=Corrections(records, audit, SealedCorrections(rows, keyring, audit, ledger), rosters),
             holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
             reindexer=reindexer,

@@ -27,6 +27,7 @@ from lookalike.errors import (
     InvalidInput,
     LegalHold,
     Overloaded,
+    SampleElsewhere,
     StorageFull,
     StorageUnavailable,
     SubjectNotFound,
@@ -227,7 +228,7 @@ class BulkEnroller:
         except AllRejected as error:
             reasons = tuple(reason for _, given in error.rejected for reason in given)
             return _Done(loaded.subject, _remark(number, item, loaded.subject, reasons=reasons))
-        except (InvalidInput, LegalHold) as error:
+        except (InvalidInput, LegalHold, SampleElsewhere) as error:
             return _Done(loaded.subject, _remark(number, item, loaded.subject, reasons=(error.code,)))
         conflict = enrolled.samples[0].conflict
         remark = None if conflict is None else _remark(number, item, loaded.subject, conflict=conflict)

@@ -442,6 +442,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A sealed copy of a collection that went to another deployment. recipient: its key's fingerprint."""
+
+    export: str
+    recipient: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list; next_cursor is opaque, None at the end."""
 

@@ -39,6 +39,8 @@ LookalikeError
 │  ├ LicenceNotAccepted   licence_not_accepted    a model that is not for commercial use, and nobody said yes to that
 │  ├ ModelInUse           model_in_use            a collection or new collections still need the model
 │  ├ NoEarlierModel       no_earlier_model        nothing was active before this model
+│  ├ SubjectExists        subject_exists          the new name of a subject is taken
+│  ├ SampleElsewhere      sample_elsewhere        this picture was moved to another subject
 │  ├ LegalHold            legal_hold              what is to be erased or overwritten must be kept for now
 │  └ NeedsConfirmation    needs_confirmation      more would be erased at once, or sooner, than is done unasked
 ├ Overloaded              overloaded
@@ -227,6 +229,14 @@ class ModelInUse(Conflict):
 
 class NoEarlierModel(Conflict):
     code = "no_earlier_model"
+
+
+class SubjectExists(Conflict):
+    code = "subject_exists"
+
+
+class SampleElsewhere(Conflict):
+    code = "sample_elsewhere"
 
 
 class LegalHold(Conflict):

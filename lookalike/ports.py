@@ -19,6 +19,7 @@ from lookalike.domain import (
     Change,
     Collection,
     Consent,
+    Copy,
     Embeddings,
     EncodedFace,
     Face,
@@ -658,6 +659,14 @@ class Records(Protocol):
 
     def require_unheld(self, collection: Collection, subject_id: str) -> None:
         """Raises: LegalHold if one is on the subject or its collection."""
+        ...
+
+    def copies(self, collection: Collection, since: float) -> list[Copy]:
+        """Copies that went to other deployments and may hold somebody known since then, oldest first."""
+        ...
+
+    def backed_up_at(self) -> float:
+        """When the last backup was begun, in seconds since 1970; 0 where there was none."""
         ...
 
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:

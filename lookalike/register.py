@@ -240,7 +240,7 @@ class Register:
 
     def _told_pending(self, where: Collection, receipt: Receipt) -> Receipt:
         """The receipt, with the index as pending where a server that has it cannot be told of the erasure now."""
-        return replace(receipt, pending=(INDEX,)) if self._rosters.owes(where) else receipt
+        return replace(receipt, pending=(INDEX, *receipt.pending)) if self._rosters.owes(where) else receipt
 
     def delete_sample(self, caller: Caller, collection: str, id: str, sample_id: str) -> None:
         """Raises: CollectionNotFound, SubjectNotFound, SampleNotFound, LegalHold."""

@@ -325,6 +325,17 @@ class UnknownFaces:
                 self._forget(where, {row.id for row in alike}, record.commit())
         return len(alike)
 
+    def like(self, where: Collection, vectors: Floats) -> list[Unknown]:
+        """Whoever looks like one of these vectors (N, D), as `forget_like` finds them. The caller has the right."""
+        if self._store is None or where.keep_unknown_days is None or not len(vectors):
+            return []
+        self.close()
+        return self._alike(where, [*vectors, vectors.sum(axis=0)], 1.0)
+
+    def kept_crop(self, where: Collection, face_id: str) -> bytes | None:
+        """A kept face's picture, None where there is none. The caller has the right."""
+        return None if self._store is None else self._store.crop(where, face_id)
+
     def clear(self, caller: Caller, where: Collection) -> int:
         """Forget all of a collection. Returns how many there were."""
         if self._store is None:

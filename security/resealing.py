@@ -12,11 +12,11 @@ from dataclasses import replace
 from lookalike.errors import TamperedData
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from security.collection_keys import HISTORY
+from security.elsewhere import EXPORTED
 from security.envelope import MAGIC as ENVELOPE
 from security.envelope import Context, key_id_of, open_sealed, seal
 from security.holds import HOLD, HOLDS
 from security.keys import KeyRing
-from security.sealed_adoption import EXPORTED
 from security.sealed_probe_days import PROBES
 from security.sealed_retention import RETENTION
 from security.sealed_rows import micros

@@ -15,6 +15,7 @@ from lookalike.errors import CollectionExists, CollectionNotFound, Conflict
 from lookalike.exports import ExportHead
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from security.audit import SealedAuditLog
+from security.elsewhere import EXPORTED
 from security.envelope import open_sealed, seal
 from security.key_wrap import wrapping_key_id
 from security.keys import KeyRing, until_unmoved
@@ -23,9 +24,6 @@ from security.sealed_rows import RowSealer
 
 ADOPTED = "adoption/"
 """Begins the name of each setting that says which export came here."""
-
-EXPORTED = "exported/"
-"""Begins, within a collection's own settings, the name of each that says where a copy went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +160,3 @@ class SealedAdoption:
         name = ADOPTED + self._keyring.lookup("adoption", export.encode())[:16].hex()
         held = canonical({"export": export, **asdict(known)})
         rows.put_setting(name, seal(self._sealing, held, self._keyring.context("adoption", record=name)))
-
-
-def exports_of(rows: RowReader, sealer: RowSealer, collection: Collection, since: float) -> str:
-    """Where copies went that may hold somebody known since then: export and recipient's key, parted by semicolons."""
-    prefix, found = collection_setting(collection.id, EXPORTED), []
-    for name, sealed in rows.settings(prefix).items():
-        export = name.removeprefix(prefix)
-        held = json.loads(sealer.open_of(collection, "exported", sealed, export))
-        if held["at"] >= since:
-            found.append((held["at"], f"{export} to {held['recipient']}"))
-    return "; ".join(text for _, text in sorted(found))

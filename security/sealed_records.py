@@ -17,6 +17,7 @@ from lookalike.domain import (
     Change,
     Collection,
     Consent,
+    Copy,
     Floats,
     Keep,
     NewSample,
@@ -33,6 +34,7 @@ from lookalike.errors import (
     GenerationChanged,
     IdempotencyMismatch,
     KeyMoved,
+    SampleElsewhere,
     SampleNotFound,
     SubjectNotFound,
 )
@@ -41,13 +43,13 @@ from lookalike.standing import still_withdrawn
 from security.audit import SealedAuditLog
 from security.collection_keys import forget_due, mark_due
 from security.cursors import Cursors
+from security.elsewhere import backed_up_at, copies_of, elsewhere
 from security.envelope import open_sealed, seal
 from security.erasure import Erasure
 from security.holds import require_free, require_none
 from security.key_wrap import wrapping_key_id
 from security.keys import KeyRing, until_unmoved
 from security.ledger_copy import Ledger
-from security.sealed_adoption import exports_of
 from security.sealed_rows import RowSealer, SealedSample
 from security.secret_key import SecretKey
 
@@ -133,7 +135,7 @@ class SealedRecords:
             self._row_of(rows, collection)
             require_none(rows, collection.id)
             subjects, samples = rows.count(collection.id)
-            exported = exports_of(rows, self._sealer, collection, 0.0)
+            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, collection.created_at)
             rows.delete_collection(collection.id)
             forget_due(rows, collection.id)
             facts: dict[str, str | int] = {
@@ -141,10 +143,9 @@ class SealedRecords:
                 "collection": collection.id,
                 "subjects": subjects,
                 "samples": samples,
+                **facts_elsewhere,
             }
-            if exported:
-                facts["exported"] = exported
-            return self._erasure.sign(rows, entry, facts, self._clock())
+            return replace(self._erasure.sign(rows, entry, facts, self._clock()), pending=pending)
 
         receipt = self._rows.write(delete)
         self._keyring.forget_collection(collection.id)
@@ -221,6 +222,12 @@ class SealedRecords:
         if there is not None:
             require_free(self._rows.read(), collection.id, there.key)
 
+    def copies(self, collection: Collection, since: float) -> list[Copy]:
+        return copies_of(self._rows.read(), self._sealer, collection, since)
+
+    def backed_up_at(self) -> float:
+        return backed_up_at(self._rows.read())
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         reader = self._rows.read()
         found = {key: reader.samples_of(key) for key in keys}
@@ -282,9 +289,9 @@ class SealedRecords:
                 "subject": row.key,
                 "samples": len(numbers),
             }
-            if exported := exports_of(rows, self._sealer, collection, row.created_at):
-                facts["exported"] = exported
-            return self._erasure.sign(rows, entry, facts, self._clock())
+            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, row.created_at)
+            receipt = self._erasure.sign(rows, entry, {**facts, **facts_elsewhere}, self._clock())
+            return replace(receipt, pending=pending)
 
         return self._erasure.finish(self._rows.write(erase))
 
@@ -548,7 +555,7 @@ def inserted(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: flo
     there = rows.sample_by_id(new.id)
     if there is not None:
         if there.subject_key != subject.key:
-            raise Conflict("a sample of this id belongs to another subject")
+            raise SampleElsewhere("this picture was moved to another subject: it is not enrolled for this one again")
         return there
     owner = subject.collection_id
     number = rows.add_sample(new.id, owner, subject.key, sample.payload, at, sample.blobs, sample.space)

@@ -142,16 +142,10 @@ class RowSealer:
     ) -> SealedSample:
         """A sample and its pictures, sealed under its subject's key."""
         pictures = {Keep.CROP: new.crop, Keep.IMAGE: new.image}
-        blobs = {
-            kind.value: seal(
-                key,
-                data,
-                self._keyring.context(kind.value, collection=collection.id, subject=subject_key, record=new.id),
-            )
-            for kind, data in pictures.items()
-            if data is not None
-        }
         row = SampleRow(new.id, 0, collection.id, subject_key, b"", at)
+        blobs = {
+            kind.value: self.seal_picture(key, row, kind, data) for kind, data in pictures.items() if data is not None
+        }
         also = {space.key: self.seal_template(key, row, space, new, vector) for space, vector in new.also}
         payload = self.seal_template(key, row, collection.space, new, new.vector)
         return SealedSample(new, payload, blobs, collection.space.key, also)
@@ -180,11 +174,14 @@ class RowSealer:
             version=micros(row.created_at),
         )
 
+    def seal_picture(self, key: SecretKey, row: SampleRow, kind: Keep, data: bytes) -> bytes:
+        return seal(key, data, self._picture_context(row, kind))
+
     def open_picture(self, key: SecretKey, row: SampleRow, kind: Keep, blob: bytes) -> bytes:
-        context = self._keyring.context(
-            kind.value, collection=row.collection_id, subject=row.subject_key, record=row.id
-        )
-        return open_sealed(key, blob, context)
+        return open_sealed(key, blob, self._picture_context(row, kind))
+
+    def _picture_context(self, row: SampleRow, kind: Keep) -> Context:
+        return self._keyring.context(kind.value, collection=row.collection_id, subject=row.subject_key, record=row.id)
 
 
 def micros(at: float) -> int:

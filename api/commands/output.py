@@ -43,8 +43,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
 def print_receipt(receipt: ReceiptJson) -> None:
     """A signed receipt of an erasure, and what of it is still to come."""
     print(f"receipt {receipt['body']}\nsignature {receipt['signature']}\npublic key {receipt['public_key']}")
-    if receipt.get("pending"):
-        complain("the index server cannot be reached: it still has vectors of theirs, deleted as soon as it answers")
+    for where in receipt.get("pending", []):
+        complain(_PENDING.get(where, f"something of it is still in: {where}"))
+
+
+_PENDING = {
+    "index": "the index server cannot be reached: it still has vectors of theirs, deleted as soon as it answers",
+    "exports": "copies went to others before, the receipt says which: ask their holders to erase there too",
+    "backups": "backups made before hold it, sealed; a restore leaves it out: destroy them when their time is over",
+}
 
 
 def complain(line: str) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,6 +68,59 @@ def withdraw(collection: Collection, subject: Subject, as_json: JsonOption = Fal
         print_receipt(done["receipt"])
     else:
         print("withdrawn: recognised no more, and erased once the legal hold is lifted")
+
+
+@app.command()
+def rename(
+    collection: Collection,
+    subject: Subject,
+    new: Annotated[str, typer.Argument(metavar="NEW")],
+    as_json: JsonOption = False,
+) -> None:
+    """Give a subject another name; nothing else changes, and the old name is in no record any more."""
+    with open_client() as client:
+        found = client.rename(collection, subject, new)
+    _print(found, as_json)
+
+
+@app.command()
+def move(
+    collection: Collection,
+    subject: Subject,
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Of `lookalike subjects show`.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="Whose it is, old or new.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a picture that was enrolled under the wrong subject the right one's."""
+    with open_client() as client:
+        moved = client.move_sample(collection, subject, sample, to)
+    if as_json:
+        print_json(moved)
+    else:
+        print("moved")
+
+
+@app.command()
+def export(
+    collection: Collection,
+    subject: Subject,
+    out: Annotated[Path, typer.Option(dir_okay=False, metavar="FILE.zip", help="A file that is not there yet.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that is kept of a subject into a zip, to answer an access request."""
+    with open_client() as client:
+        data = client.export_subject(collection, subject)
+    with contextlib.closing(zipfile.ZipFile(io.BytesIO(data))) as archive:
+        names = archive.namelist()
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    if as_json:
+        print_json({"file": str(out), "bytes": len(data), "files": names})
+    else:
+        print(
+            f"written {out}: {len(names)} files; unpack it and open index.html, and look through it before it goes out"
+        )
 
 
 def _print(found: SubjectJson, as_json: bool) -> None:

@@ -1,16 +1,19 @@
-"""What a privacy officer does: consent given and withdrawn, legal holds set and lifted."""
+"""Consent given and withdrawn, legal holds set and lifted, access requests answered, records corrected."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from api.access_zip import zipped
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import ConsentFields, SubjectOut
-from api.schemas_privacy import HoldLift, HoldList, HoldOut, NewHold, WithdrawalOut
+from api.schemas import ConsentFields, SampleOut, SubjectOut
+from api.schemas_privacy import HoldLift, HoldList, HoldOut, Move, NewHold, Rename, WithdrawalOut
 from lookalike.domain import Consent, Permission
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["privacy"])
@@ -22,6 +25,9 @@ _WITHDRAW = Depends(Needs(Permission.ERASE, lambda s, who, p: s.consents.withdra
 _HOLD = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.set(who, p["collection"], None, "")))
 _HOLDS = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.list(who, p["collection"])))
 _LIFT = Depends(Needs(Permission.HOLD, lambda s, who, p: s.holds.lift(who, p["collection"], p["hold"], "")))
+_EXPORT = Depends(Needs(Permission.EXPORT_SUBJECT, lambda s, who, p: s.access.open(who, p["collection"], p["subject"])))
+_RENAME = Depends(Needs(Permission.ENROL, lambda s, who, p: s.corrections.rename(who, p["collection"], "", "")))
+_MOVE = Depends(Needs(Permission.ENROL, lambda s, who, p: s.corrections.move(who, p["collection"], "", "", "")))
 
 
 @router.put(
@@ -95,5 +101,63 @@ async def lift_hold(collection: str, hold: str, request: Request, edge: EdgeDep,
     def work() -> Answer:
         edge.services.holds.lift(caller, collection, hold, body.reason)
         return answered(204, None)
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.get(
+    "/subjects/{subject}/export",
+    responses={**problems(404), 200: {"description": "All that is kept", "content": {"application/zip": {}}}},
+    response_class=Response,
+    dependencies=[_EXPORT],
+)
+async def export_subject(collection: str, subject: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """All that is kept of a subject, for an access request: a zip with a page, the same as JSON, and the pictures."""
+    access = edge.services.access
+    dossier = await edge.pool.run(access.open, caller, collection, subject)
+    pieces = zipped(access, dossier)
+
+    async def sent() -> AsyncIterator[bytes]:
+        while (piece := await edge.pool.run(next, pieces, None)) is not None:
+            if piece:
+                yield piece
+
+    headers = {"content-disposition": 'attachment; filename="subject.zip"', "cache-control": "no-store"}
+    return StreamingResponse(sent(), media_type="application/zip", headers=headers)
+
+
+@router.post(
+    "/subjects/{subject}/rename",
+    response_model=SubjectOut,
+    responses=problems(404, 409, 507),
+    openapi_extra=takes_json(Rename),
+    dependencies=[_RENAME],
+)
+async def rename(collection: str, subject: str, request: Request, edge: EdgeDep, caller: CallerDep) -> Response:
+    """Give a subject another id; its samples, facts and times stay."""
+    body = await read_json(request, Rename)
+
+    def work() -> Answer:
+        return answered(200, SubjectOut.of(edge.services.corrections.rename(caller, collection, subject, body.id)))
+
+    return await write(request, edge, caller, body, work)
+
+
+@router.post(
+    "/subjects/{subject}/samples/{sample}/move",
+    response_model=SampleOut,
+    responses=problems(404, 409, 507),
+    openapi_extra=takes_json(Move),
+    dependencies=[_MOVE],
+)
+async def move_sample(
+    collection: str, subject: str, sample: str, request: Request, edge: EdgeDep, caller: CallerDep
+) -> Response:
+    """Make a sample that was enrolled under the wrong subject the right one's, old or new."""
+    body = await read_json(request, Move)
+
+    def work() -> Answer:
+        moved = edge.services.corrections.move(caller, collection, subject, sample, body.subject)
+        return answered(200, SampleOut.of(moved))
 
     return await write(request, edge, caller, body, work)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+import zipfile
 
 import httpx
 import pytest
@@ -101,3 +104,45 @@ def test_a_hold_refuses_erasure_until_it_is_lifted_with_a_reason(real, staff):
     assert client.post(lift, json={"reason": "closed"}).status_code == 204
     assert client.post(lift, json={"reason": "closed"}).json()["code"] == "hold_not_found"
     assert client.delete(f"{path}/subjects/ann").status_code == 200
+
+
+def test_an_access_request_is_answered_with_a_zip_of_a_page_the_same_as_json_and_the_pictures(real, staff, portraits):
+    admin, path, name = staff
+    admin.put(f"{path}/subjects/ann", json={"metadata": {"note": "<script>alert(1)</script>"}})
+    admin.post(f"{path}/identify", files={"image": portraits["obama3.jpg"]})
+    answer = real.client(Grant("privacy", name)).get(f"{path}/subjects/ann/export")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    assert answer.headers["cache-control"] == "no-store"
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    document = json.loads(archive.read("data.json"))
+    files = [file for sample in document["samples"] for file in sample["files"]]
+    assert len(files) == 2 and all(archive.read(file)[:3] == b"\xff\xd8\xff" for file in files)
+    assert sorted(archive.namelist()) == sorted([*files, "data.json", "index.html"])
+    assert document["standing"] == "good" and document["subject"]["id"] == "ann"
+    assert [(e["action"], e["how"]) for e in document["audit"]] == [
+        ("sample.enrol", "named"),
+        ("subject.put", "named"),
+        ("identify", "matched"),
+        ("subject.export", "named"),
+    ]
+    page = archive.read("index.html").decode()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert all(f'src="{file}"' in page for file in files)
+    assert "vector" not in json.dumps(document) and document["templates"]["included"] is False
+
+
+def test_a_subject_is_renamed_and_a_sample_moved(staff, portraits):
+    client, path, _ = staff
+    renamed = client.post(f"{path}/subjects/ann/rename", json={"id": "barack"})
+    assert (renamed.status_code, renamed.json()["id"]) == (200, "barack")
+    client.put(f"{path}/subjects/other", json={})
+    taken = client.post(f"{path}/subjects/other/rename", json={"id": "barack"})
+    assert (taken.status_code, taken.json()["code"]) == (409, "subject_exists")
+    sample = client.get(f"{path}/subjects/barack").json()["samples"][0]["id"]
+    move = f"{path}/subjects/barack/samples/{sample}/move"
+    assert client.post(move, json={"subject": "other"}).json()["id"] == sample
+    assert client.post(move, json={"subject": "other"}).json()["code"] == "sample_not_found"
+    assert client.get(f"{path}/subjects/other/samples/{sample}/crop").status_code == 200
+    found = client.post(f"{path}/identify?limit=5", files={"image": portraits["obama3.jpg"]}).json()
+    assert {c["subject"] for c in found["faces"][0]["candidates"]} == {"barack", "other"}

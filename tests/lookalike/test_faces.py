@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from lookalike.corrections import Corrections
 from lookalike.domain import Box, Kind, Subject
 from lookalike.errors import (
     CollectionNotFound,
@@ -24,6 +25,8 @@ from lookalike.face_users import MAX_FACES_OF_USER, FaceUsers
 from lookalike.faces import Faces, sample_id
 from lookalike.holds import Holds
 from security.holds import SealedHolds
+from security.ledger_copy import Ledger
+from security.sealed_corrections import SealedCorrections
 from tests.lookalike.conftest import open_at
 
 SIZE = (200.0, 100.0)
@@ -305,3 +308,16 @@ def test_a_user_is_kept_as_long_as_the_faces_it_was_given(house, users, faces, g
 
 def sample_id_to_subject(id: str) -> str:
     return str(uuid.UUID(id))
+
+
+def test_a_user_whom_faces_name_and_a_single_face_keep_their_ids(house, faces, users, gate, admin, shoot):
+    rows, keyring, audit = house.rows, house.records._keyring, house.audit
+    store = SealedCorrections(rows, keyring, audit, Ledger(rows, keyring, audit))
+    corrections = Corrections(house.records, audit, store, house.rosters)
+    (face,) = index(faces, admin, shoot(1))
+    users.create(admin, gate, "ann")
+    users.associate(admin, gate, "ann", [face.id], fmr=LOOSE)
+    for id in ("ann", face.subject.id):
+        with pytest.raises(Conflict):
+            corrections.rename(admin, gate, id, "anna")
+    assert [face.user for face in faces.page(admin, gate, 10, user="ann").faces] == ["ann"]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lookalike.errors import SubjectNotFound
+from security.elsewhere import note_backup
 from tests.security.conftest import ENTRY, new_collection, new_sample
 
 
@@ -48,3 +51,15 @@ def test_erasing_deleting_a_sample_and_deleting_a_collection_each_scrub(memory, 
     ):
         erase()
         assert memory.scrubbed == number
+
+
+def test_a_receipt_names_backups_that_may_still_hold_the_erased_and_no_earlier_ones(
+    memory, memory_records, held, clock
+):
+    memory.write(lambda tx: note_backup(tx, clock.now + 10))
+    clock.now += 20
+    memory_records.add_samples(held, "later", [new_sample()], ENTRY)
+    alice, later = (memory_records.erase_subject(held, id, ENTRY) for id in ("alice", "later"))
+    assert (alice.pending, json.loads(alice.body)["backed_up_until"]) == (("backups",), int(clock.now - 10))
+    assert later.pending == () and "backed_up_until" not in json.loads(later.body)
+    assert memory_records.delete_collection(held, ENTRY).pending == ("backups",)

@@ -167,3 +167,10 @@ def test_a_backup_is_still_made_where_the_ledger_cannot_be_written_and_says_so(d
         done = create_backup(vault, tmp_path / "second.backup", deployment.key.recipient, with_root_key=True)
     assert done.ledger is Ledgered.PENDING
     assert verify_backup(Path(done.file), deployment.settings, key=deployment.key).found.counts["subjects"] == 3
+
+
+def test_whoever_is_erased_after_a_backup_is_told_so_by_the_receipt(deployment, tmp_path):
+    deployment.enrol("ann", "bob")
+    assert deployment.erase("bob").pending == ()
+    deployment.back_up(tmp_path / "a.backup")
+    assert deployment.erase("ann").pending == ("backups",)
