@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from lookalike.domain import AuditEntry
-from lookalike.errors import NotFound, TamperedData
+from lookalike.errors import Conflict, NotFound, StorageUnavailable, TamperedData
 from lookalike.ports import AuditProof, AuditRow, RowReader, Rows, RowWriter
 from security.audit_check import AuditReport, verify_rows
 from security.audit_export import Reader
@@ -76,7 +76,10 @@ class SealedAuditLog:
             at = self._clock()
             payload = seal(self._keyring.audit_key, plain, self._keyring.context("audit", version=seq))
             row = AuditRow(seq, at, chained(before, seq, at, payload), payload)
-            rows.append_audit(row)
+            try:
+                rows.append_audit(row)
+            except Conflict as error:
+                raise StorageUnavailable("the audit log takes no entry, so nothing is done") from error
             if seq % CHECKPOINT_EVERY == 0:
                 self._sign_within(rows, row)
             return seq
