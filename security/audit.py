@@ -111,7 +111,6 @@ class SealedAuditLog:
         Raises: TamperedData for a log that is not the one signed before, StorageUnavailable if the file cannot be
         written.
         """
-
         made = None
         while made is None:
             with self._rows.snapshot() as reader:
@@ -120,7 +119,7 @@ class SealedAuditLog:
                     return None
                 signed = self._sign(reader, tail)
             made = self._rows.write(partial(self._keep, signed=signed, before=line))
-        if made is not None and file is not None:
+        if file is not None:
             append_line(file, made.line)
         return made
 
@@ -219,9 +218,9 @@ class SealedAuditLog:
                 raise TamperedData(
                     f"{checkpoint.seq} entries were signed, of which only {tail.seq if tail else 0} are here"
                 )
-            (row,) = reader.audit_page(checkpoint.seq - 1, 1)
+            page = reader.audit_page(checkpoint.seq - 1, 1)
             root = LogTree(reader, self._keyring.deployment).root(checkpoint.seq)
-            if row.chain != checkpoint.chain or checkpoint.root not in (None, root):
+            if page[0].chain != checkpoint.chain or checkpoint.root not in (None, root):
                 raise TamperedData(f"entry {checkpoint.seq} is not the one that was signed: the log was rewritten")
 
     def verify(self, lines: Iterable[bytes] = ()) -> AuditReport:
