@@ -14,9 +14,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from api.audit_receivers import Receiver
+from api.logs import log_failure
 from lookalike.errors import LookalikeError, TamperedData
 from security.audit import CHECKPOINT_EVERY, CHECKPOINT_EVERY_S, SealedAuditLog
 from security.checkpoint_outbox import Outbox
@@ -140,6 +142,8 @@ class AuditKeeper:
             self._trouble = str(error)
         except LookalikeError as error:
             log.warning("the audit log's end could not be signed: %s", error.code)
+        except Exception as error:  # the thread must outlive whatever it meets
+            log_failure("audit signing", error, "-")
 
 
 class Sender:
@@ -164,7 +168,7 @@ class Sender:
         patience_s = 1.0
         self._check()
         while not stop.is_set():
-            if self.send_waiting():
+            if self._sent():
                 patience_s = 1.0
                 self.wake.wait(LOOK_EVERY_S)
             else:
@@ -174,16 +178,32 @@ class Sender:
 
     def send_waiting(self) -> bool:
         """Whether the receiver now has all that waited for it, or another process sends it."""
+        lines: list[tuple[int, bytes]] = []
         try:
-            for seq, line in self._outbox.claim(self.url, self._holder):
+            lines = self._outbox.claim(self.url, self._holder)
+            for seq, line in lines:
                 self._check()
                 self._receiver.send(line)
                 self._outbox.sent(self.url, seq)
         except (OSError, http.client.HTTPException, LookalikeError) as error:
             self._tell(_reason(error))
             return False
+        finally:
+            if lines:
+                self._release()
         self._tell(None)
         return True
+
+    def _release(self) -> None:
+        with suppress(LookalikeError):  # its turn ends by itself then
+            self._outbox.release(self.url, self._holder)
+
+    def _sent(self) -> bool:
+        try:
+            return self.send_waiting()
+        except Exception as error:  # the thread must outlive whatever it meets
+            log_failure("audit push", error, "-")
+            return False
 
     def _check(self) -> None:
         """Look whether the log still begins with what the receiver has."""

@@ -47,6 +47,9 @@ _TURN_IS, _TAIL_IS = 2, 4
 """Which of those statements' results they are, from 0."""
 
 _MARGIN_S = 1.0
+_ONLY_GROWS = "23001"
+"""The SQLSTATE that the audit table's own trigger refuses with."""
+
 _UNCONFIRMED = (
     "the database did not confirm the write, so it may have been kept or not: send it again with the same "
     "Idempotency-Key, which never doubles it"
@@ -141,7 +144,10 @@ class PostgresTransactions:
             if error.sqlstate is None or error.sqlstate.startswith("57P"):
                 self._told(error)
                 raise StorageUnavailable(_UNCONFIRMED) from error
-            raise translate(error) from error
+            told = translate(error)
+            if isinstance(told, Conflict) and (error.diag.table_name == "audit" or error.sqlstate == _ONLY_GROWS):
+                raise StorageUnavailable("the audit log takes no entry, so nothing is done") from error
+            raise told from error
         if done.statusmessage != "COMMIT":
             raise StorageUnavailable("the database undid the write")
 

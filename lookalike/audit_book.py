@@ -12,6 +12,8 @@ from lookalike.ports import AuditLog, AuditProof
 MOST_OPENED = 2_000
 """Entries that one page opens at most; a filter that takes few of them gives short pages."""
 
+_AT_ONCE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
@@ -53,7 +55,7 @@ class AuditBook:
             found: list[AuditEntry] = []
             opened, after = 0, after_seq
             while opened < MOST_OPENED:
-                asked = min(limit, MOST_OPENED - opened)
+                asked = min(_AT_ONCE, MOST_OPENED - opened)
                 entries = self._audit.page(after, asked)
                 for entry in entries:
                     after = entry.seq

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from lookalike.domain import AuditEntry
-from lookalike.errors import NotFound, TamperedData
+from lookalike.errors import Conflict, NotFound, StorageUnavailable, TamperedData
 from lookalike.ports import AuditProof, AuditRow, RowReader, Rows, RowWriter
 from security.audit_check import AuditReport, verify_rows
 from security.audit_export import Reader
@@ -76,7 +76,10 @@ class SealedAuditLog:
             at = self._clock()
             payload = seal(self._keyring.audit_key, plain, self._keyring.context("audit", version=seq))
             row = AuditRow(seq, at, chained(before, seq, at, payload), payload)
-            rows.append_audit(row)
+            try:
+                rows.append_audit(row)
+            except Conflict as error:
+                raise StorageUnavailable("the audit log takes no entry, so nothing is done") from error
             if seq % CHECKPOINT_EVERY == 0:
                 self._sign_within(rows, row)
             return seq
@@ -113,7 +116,6 @@ class SealedAuditLog:
         Raises: TamperedData for a log that is not the one signed before, StorageUnavailable if the file cannot be
         written.
         """
-
         made = None
         while made is None:
             with self._rows.snapshot() as reader:
@@ -122,7 +124,7 @@ class SealedAuditLog:
                     return None
                 signed = self._sign(reader, tail)
             made = self._rows.write(partial(self._keep, signed=signed, before=line))
-        if made is not None and file is not None:
+        if file is not None:
             append_line(file, made.line)
         return made
 
@@ -221,9 +223,9 @@ class SealedAuditLog:
                 raise TamperedData(
                     f"{checkpoint.seq} entries were signed, of which only {tail.seq if tail else 0} are here"
                 )
-            (row,) = reader.audit_page(checkpoint.seq - 1, 1)
+            page = reader.audit_page(checkpoint.seq - 1, 1)
             root = LogTree(reader, self._keyring.deployment).root(checkpoint.seq)
-            if row.chain != checkpoint.chain or checkpoint.root not in (None, root):
+            if page[0].chain != checkpoint.chain or checkpoint.root not in (None, root):
                 raise TamperedData(f"entry {checkpoint.seq} is not the one that was signed: the log was rewritten")
 
     def verify(self, lines: Iterable[bytes] = ()) -> AuditReport:

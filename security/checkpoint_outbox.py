@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lookalike.ports import RowReader, Rows, RowWriter
 
@@ -101,8 +101,19 @@ class Outbox:
             place = self._place(rows, url)
             if rows.get_setting(_RECEIVERS + receiver_id(url)) is None:
                 return  # the settings that name it are gone meanwhile
-            rows.put_setting(_RECEIVERS + receiver_id(url), _encode(Place(max(place.seq, seq))))
+            reached = replace(place, seq=max(place.seq, seq))
+            rows.put_setting(_RECEIVERS + receiver_id(url), _encode(reached))
             _tidy(rows)
+
+        self._rows.write(work)
+
+    def release(self, url: str, holder: str) -> None:
+        """Let another process try, where this one could not send."""
+
+        def work(rows: RowWriter) -> None:
+            place = self._place(rows, url)
+            if place.holder == holder:
+                rows.put_setting(_RECEIVERS + receiver_id(url), _encode(Place(place.seq)))
 
         self._rows.write(work)
 

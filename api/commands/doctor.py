@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 LITTLE_DISK_BYTES: Final = 1_000_000_000
 NO_DISK_BYTES: Final = 100_000_000
 RENEW_DAYS: Final = 30
-LATE_S: Final = 3600.0
-"""A receiver that lacks a checkpoint of an entry older than this is down."""
+LATE_S: Final = 180.0
+DOWN_S: Final = 3600.0
+"""A receiver that lacks a checkpoint of an entry older than these is late, or down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +231,8 @@ def _audit_push(settings: Settings) -> Answer:
     with open_rows(settings) as rows:
         found = waiting_at(settings, rows)
     told = ", ".join(f"{receiver.name}: {receiver.waiting} checkpoints wait" for receiver in found)
-    late = any(receiver.since is not None and time.time() - receiver.since > LATE_S for receiver in found)
-    return ("wrong" if late else "ok"), told
+    late_s = max((time.time() - receiver.since for receiver in found if receiver.since is not None), default=0.0)
+    return ("wrong" if late_s > DOWN_S else "note" if late_s > LATE_S else "ok"), told
 
 
 def _is_of_this_format(settings: Settings) -> bool:

@@ -199,6 +199,35 @@ def test_of_several_replicas_one_sends(rows, log, outbox):
     assert first.got == [1]
 
 
+def test_a_replica_that_cannot_reach_the_receiver_leaves_it_to_another(rows, log, outbox):
+    cut_off, well = Inbox(), Inbox()
+    cut_off.down = True
+    outbox.register([URL], None, 0)
+    fill(rows, log, 1)
+    log.checkpoint()
+    assert not Sender(URL, cut_off, log, outbox).send_waiting()
+    assert Sender(URL, well, log, outbox).send_waiting()
+    assert well.got == [1]
+
+
+def test_a_thread_outlives_what_nobody_foresaw(rows, log, keepers):
+    inbox = Inbox()
+    took = inbox.send
+    calls = []
+
+    def odd(line):
+        calls.append(line)
+        if len(calls) == 1:
+            raise ZeroDivisionError("on purpose")
+        took(line)
+
+    inbox.send = odd
+    keepers(inbox, every_s=0.2).start()
+    fill(rows, log, 1)
+    inbox.wait_for(1)
+    assert len(calls) == 2
+
+
 def test_the_turn_of_a_replica_that_died_ends_also_when_the_clock_has_gone_back(rows, log, outbox):
     outbox.register([URL], None, 0)
     fill(rows, log, 1)

@@ -184,3 +184,31 @@ def test_a_checkpoint_of_an_older_release_has_no_root_and_still_counts(log, memo
     assert log.verify().covered == 5
     fill(memory, log, 2)
     assert log.checkpoint().root == slow_root(leaves_of(memory.read()))
+
+
+def test_processes_that_append_and_sign_at_once_leave_one_log_and_checkpoints_that_all_agree(rows, keyring, clock):
+    import threading
+
+    from security.checkpoint_outbox import Outbox
+
+    Outbox(rows, clock).register(["somewhere"], None, 0)
+    logs, failed = [SealedAuditLog(rows, keyring, clock) for _ in range(3)], []
+
+    def work(log: SealedAuditLog) -> None:
+        try:
+            for _ in range(6):
+                log.append(ENTRY)
+                log.checkpoint()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(log,)) for log in logs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    lines = [line for _, line in Outbox(rows, clock).claim("somewhere", "me")]
+    report = logs[0].verify(lines)
+    assert (report.sound, report.entries, report.covered) == (True, 18, 18)
+    assert report.checkpoints == len(lines) >= 6
