@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from api.logs import log_failure
-from lookalike.errors import IndexUnavailable, LookalikeError
+from lookalike.errors import IndexUnavailable, LookalikeError, StorageFull
 from lookalike.roster import SNAPSHOT_FROM, Rosters
 
 FOLLOW_EVERY_S = 0.25
@@ -19,11 +19,14 @@ TEND_EVERY_S = 2.0
 class Follower:
     """Follows the change sequence until stopped; a failure shows in readiness and is tried again.
 
-    tend: looks every two seconds whether a gallery that grew wants something done.
+    tend: looks every two seconds whether a gallery that grew wants something done. require_room: raises StorageFull.
     """
 
-    def __init__(self, rosters: Rosters, tend: Callable[[], None]) -> None:
+    def __init__(
+        self, rosters: Rosters, tend: Callable[[], None], require_room: Callable[[], None] = lambda: None
+    ) -> None:
         self._rosters = rosters
+        self._require_room = require_room
         self._tend = tend
         self._stop = threading.Event()
         self._checked_at = 0.0
@@ -42,7 +45,7 @@ class Follower:
             try:
                 self._follow()
                 self._rosters.trouble = None
-            except IndexUnavailable as error:
+            except (IndexUnavailable, StorageFull) as error:
                 self._rosters.trouble = f"{error.code}: {error}"
             except LookalikeError as error:
                 self._rosters.trouble = f"changes cannot be followed: {error.code}"
@@ -62,6 +65,7 @@ class Follower:
         if time.monotonic() - self._checked_at >= CHECK_EVERY_S or self._rosters.trouble is not None:
             self._rosters.check()
             self._checked_at = time.monotonic()
+        self._require_room()
 
     def _tend_to_galleries(self) -> None:
         try:

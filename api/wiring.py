@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from api.audit_keeper import AuditKeeper
 from api.audit_receivers import FileReceiver, Receiver, means_of, receiver_of
@@ -71,6 +73,9 @@ from security.sealed_snapshots import SealedSnapshots
 from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
 from security.tokens import ApiKeys
+
+LEAST_ROOM_BYTES: Final = 1_000_000
+"""Below this a service on SQLite says that it is not ready: a commit wants room for its log, and a little more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 KeyCare(rotation, jobs, settings.rotate_after_hours * 3600.0),
                 retention=retention,
             )
-            stack.callback(Follower(rosters, tending).stop)
+            stack.callback(Follower(rosters, tending, lambda: require_room(settings)).stop)
             jobs.start()
             if settings.drift_days:
                 drift_look.start()
@@ -274,6 +279,12 @@ def prepare_folder(folder: Path) -> Path:
         kind = StorageFull if error.errno == 28 else StorageUnavailable
         raise kind(f"the data folder cannot be made or owned: {error.strerror}") from error
     return folder.absolute()
+
+
+def require_room(settings: Settings) -> None:
+    """Raises: StorageFull where nothing can be put on record any more, which every answer is."""
+    if settings.records == "sqlite:" and shutil.disk_usage(settings.data).free < LEAST_ROOM_BYTES:
+        raise StorageFull("the disk that holds the data folder is full: make room, and all goes on by itself")
 
 
 def open_backends(settings: Settings, deployment: str) -> Backends:

@@ -209,7 +209,9 @@ def _constraint(error: psycopg.Error) -> str:
 
 
 _BY_SQLSTATE: Mapping[str, Callable[[psycopg.Error], LookalikeError]] = {
-    "53100": lambda _: StorageFull("the disk of the database is full; reads go on"),
+    "53100": lambda _: StorageFull(
+        "the disk of the database is full: nothing is stored or put on record until there is room"
+    ),
     "53300": lambda _: StorageUnavailable("the database has no connection left: raise max_connections"),
     "57014": lambda _: StorageUnavailable("the database took too long over a statement"),
     "57P": lambda _: StorageUnavailable("the database is shutting down or starting"),

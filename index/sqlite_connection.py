@@ -105,6 +105,8 @@ def _is_io(error: apsw.Error) -> bool:
 
 def _full_or_unavailable(system_errno: int | None) -> LookalikeError:
     if system_errno in _NO_SPACE:
-        return StorageFull("the disk that holds the data folder is full; reads go on")
+        return StorageFull(
+            "the disk that holds the data folder is full: nothing is stored or put on record until there is room"
+        )
     reason = os.strerror(system_errno) if system_errno else "input/output error"
     return StorageUnavailable(f"the data folder cannot be used: {reason}")

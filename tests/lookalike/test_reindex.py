@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -231,6 +233,59 @@ def test_two_re_indexings_at_once_are_refused(indexer, admin, staff):
     indexer.begin(admin, staff, model="turned")
     with pytest.raises(Conflict, match="already"):
         indexer.begin(admin, staff, model="scripted")
+
+
+def test_two_that_run_the_same_re_indexing_at_once_end_with_one_that_is_whole(
+    house, open_house, indexer, admin, staff, gallery, shoot, now
+):
+    """As when a lease ran out under a process that only stood still."""
+    indexer.begin(admin, staff, model="turned")
+    other = open_house()
+    both = threading.Barrier(2, timeout=60)
+
+    def together(done: int, total: int) -> None:
+        if not done:
+            both.wait()
+
+    ends: list[object] = []
+
+    def run(chosen: Reindexer) -> None:
+        try:
+            ends.append(chosen.run(admin, staff, together).promoted)
+        except (Conflict, NoSuchGeneration) as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=run, args=(each,)) for each in (indexer, make(other, now))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(ends) == 2 and True in ends
+    house.rosters.catch_up()
+    where = house.records.collection(staff)
+    assert (where.space.model, house.rosters.of(where).samples) == ("turned", 2 * PEOPLE)
+    assert [generation.state for generation in where.others] == [GenerationState.STANDBY]
+    for who in range(PEOPLE):
+        assert who_is(gallery, admin, shoot, who) == ([f"p{who}"], "turned")
+
+
+def test_a_clock_that_is_set_back_loses_nobody_and_keeps_the_way_back_open(
+    house, indexer, admin, staff, gallery, shoot, pictures, now
+):
+    indexer.begin(admin, staff, model="turned")
+    indexer.run(admin, staff, quiet)
+    now[0] -= 86_400.0
+    assert indexer.retire(admin, staff) == 0
+    gallery.enrol(admin, staff, "late", pictures(shoot(99)))
+    gallery.erase_subject(admin, staff, "p0")
+
+    indexer.roll_back(admin, staff)
+    assert who_is(gallery, admin, shoot, 99) == (["late"], "scripted")
+    assert who_is(gallery, admin, shoot, 0) == ([], "scripted")
+    indexer.roll_back(admin, staff)
+    assert who_is(gallery, admin, shoot, 99) == (["late"], "turned")
+    house.audit.verify()
 
 
 def test_an_unknown_model_is_refused_before_anything_changes(house, indexer, admin, staff):
