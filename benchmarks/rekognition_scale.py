@@ -4,9 +4,10 @@
 
 The scale is fixed by false match rates (api/rekognition/scale.py). For each mark: the cosine that the shipped
 calibration takes for it, the 95 % interval of the rate there, whether data show it or a tail is drawn on, and the
-chance that a stranger matches anyone in galleries of 100, 1,000 and 10,000 faces. Beside them, from a folder of people that neither
-calibration nor scale ever saw (LFW View 1 DevTest in ../shared unless another is named): the share of pairs of two
-people, each picture with each, that reach it, and of pairs of one person, the first picture being the template.
+chance that a stranger matches anyone in galleries of 100, 1,000 and 10,000 faces. Beside them, from a folder of
+people that neither calibration nor scale ever saw (LFW View 1 DevTest in ../shared unless another is named): the
+share of pairs of two people, each picture with each, that reach it, and of pairs of one person, the first picture
+being the template.
 """
 
 from __future__ import annotations

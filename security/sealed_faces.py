@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from lookalike.domain import AuditEntry, Collection, NewSample, Sample, Subject
+from lookalike.domain import AuditEntry, Collection, NewSample, Receipt, Sample, Subject
 from lookalike.errors import Conflict, SampleNotFound, SubjectNotFound
 from lookalike.ports import RowWriter, SampleRow, SubjectRow
 from security.sealed_records import SealedRecords, inserted
@@ -45,6 +47,18 @@ class SealedFaceRecords(SealedRecords):
         owners = self.subjects(collection, [sample.subject_key for sample in samples])
         return [(owners[sample.subject_key], sample) for sample in samples]
 
+    def erase_subjects(self, collection: Collection, ids: Sequence[str], entry: AuditEntry) -> dict[str, Receipt]:
+        def erase(rows: RowWriter) -> dict[str, Receipt]:
+            done = {}
+            for id in ids:
+                with suppress(SubjectNotFound):
+                    lookup = self._sealer.subject_lookup(collection, id)
+                    done[id] = self._erased(rows, collection, lookup, replace(entry, subject=id))
+            return done
+
+        receipts = self._rows.write(erase)
+        return dict(zip(receipts, self._erasure.finish_all(list(receipts.values())), strict=True))
+
     def sample(self, collection: Collection, sample_id: str) -> tuple[Subject, Sample]:
         row = self._rows.read().sample_by_id(sample_id)
         if row is not None and row.collection_id == collection.id:
@@ -70,7 +84,7 @@ class SealedFaceRecords(SealedRecords):
         """Whether the row was still as it was read, and is now replaced."""
         note = self._audit.prepare(entry)
 
-        def replace(rows: RowWriter) -> bool:
+        def put(rows: RowWriter) -> bool:
             self._row_of(rows, collection)
             if rows.subject_by_lookup(collection.id, row.lookup) != there:
                 return False
@@ -78,7 +92,7 @@ class SealedFaceRecords(SealedRecords):
             note(rows)
             return True
 
-        return self._rows.write(replace)
+        return self._rows.write(put)
 
     def _in_own_spaces(self, collection: Collection, rows: Sequence[SampleRow]) -> list[Sample]:
         return self._opened(rows, lambda row: (collection.space_named(row.space), None))

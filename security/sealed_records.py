@@ -206,23 +206,23 @@ class SealedRecords:
 
     def erase_subject(self, collection: Collection, subject_id: str, entry: AuditEntry) -> Receipt:
         lookup = self._sealer.subject_lookup(collection, subject_id)
+        return self._erasure.finish(self._rows.write(lambda rows: self._erased(rows, collection, lookup, entry)))
 
-        def erase(rows: RowWriter) -> Receipt:
-            row = rows.subject_by_lookup(collection.id, lookup)
-            if row is None:
-                raise SubjectNotFound("there is no such subject")
-            numbers = rows.delete_subject(row.key)
-            facts: dict[str, str | int] = {
-                "kind": "subject",
-                "collection": collection.id,
-                "subject": row.key,
-                "samples": len(numbers),
-            }
-            if exported := exports_of(rows, self._sealer, collection, row.created_at):
-                facts["exported"] = exported
-            return self._erasure.sign(rows, entry, facts, self._clock())
-
-        return self._erasure.finish(self._rows.write(erase))
+    def _erased(self, rows: RowWriter, collection: Collection, lookup: bytes, entry: AuditEntry) -> Receipt:
+        """Delete a subject and sign for it. Raises: SubjectNotFound."""
+        row = rows.subject_by_lookup(collection.id, lookup)
+        if row is None:
+            raise SubjectNotFound("there is no such subject")
+        numbers = rows.delete_subject(row.key)
+        facts: dict[str, str | int] = {
+            "kind": "subject",
+            "collection": collection.id,
+            "subject": row.key,
+            "samples": len(numbers),
+        }
+        if exported := exports_of(rows, self._sealer, collection, row.created_at):
+            facts["exported"] = exported
+        return self._erasure.sign(rows, entry, facts, self._clock())
 
     def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
         lookup = self._sealer.subject_lookup(collection, subject_id)
