@@ -10,7 +10,8 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from lookalike.domain import (
     Kind,
     NewSample,
     Permission,
+    Receipt,
     Sample,
     Space,
     Subject,
@@ -39,6 +41,7 @@ from lookalike.errors import (
     GenerationChanged,
     InvalidInput,
     ModelNotAvailable,
+    NotFound,
     PermissionDenied,
     SampleNotFound,
 )
@@ -53,6 +56,9 @@ MAX_CANDIDATES = 100
 """As many as `identify` gives."""
 
 _ATTEMPTS = 8
+_ERASED_TOGETHER = 200
+"""Faces whose erasures share a transaction, and the clearing of the store's files after it."""
+
 _PAGE = 500
 
 
@@ -66,6 +72,10 @@ class FaceRecords(Records, Protocol):
 
         Raises: GenerationChanged as `add_samples`.
         """
+        ...
+
+    def erase_subjects(self, collection: Collection, ids: Sequence[str], entry: AuditEntry) -> dict[str, Receipt]:
+        """As `erase_subject`, together: receipts by id, each on record by itself; those not there are left out."""
         ...
 
     def sample(self, collection: Collection, sample_id: str) -> tuple[Subject, Sample]:
@@ -292,21 +302,35 @@ class Faces:
         """
         with on_record(self._audit, caller, "face.delete", Permission.ERASE, name) as record:
             where = self._records.collection(name)
-            done = []
-            for id in dict.fromkeys(ids):
-                face = self.find(where, id)
-                erased = face is not None and (even_of_users or face.user is None)
-                if face is not None and erased:
-                    self._erase(caller, name, face)
-                done.append((id, face, erased))
-            record.details.update(faces=sum(erased for _, _, erased in done))
-            return done
+            found = {id: self.find(where, id) for id in dict.fromkeys(ids)}
+            doomed = [f for f in found.values() if f is not None and (even_of_users or f.user is None)]
+            alone = [face for face in doomed if face.alone]
+            gone: set[str] = set()
+            for start in range(0, len(alone), _ERASED_TOGETHER):
+                gone |= self._erase(caller, where, alone[start : start + _ERASED_TOGETHER], record.entry())
+            for face in doomed:
+                if not face.alone:
+                    with suppress(NotFound):  # somebody else was quicker
+                        self._gallery.delete_sample(caller, name, face.subject.id, face.id)
+                        gone.add(face.id)
+            record.details.update(faces=len(gone))
+            return [(id, face, id in gone) for id, face in found.items()]
 
-    def _erase(self, caller: Caller, name: str, face: FaceRecord) -> None:
-        if face.alone:
-            self._gallery.erase_subject(caller, name, face.subject.id)
-        else:
-            self._gallery.delete_sample(caller, name, face.subject.id, face.id)
+    def _erase(self, caller: Caller, where: Collection, faces: Sequence[FaceRecord], entry: AuditEntry) -> set[str]:
+        """Erase faces that are subjects of their own, and the unknown faces that look like them. Returns whose ids.
+
+        Raises: LegalHold if one of them is held; then none is erased.
+        """
+        for face in faces:
+            self._records.require_unheld(where, face.subject.id)
+        if where.keep_unknown_days is not None:
+            index = self._gallery.live.of(where).roster.index
+            with suppress(KeyError):  # one is gone, or has no template in the present model
+                self._gallery.unknowns.forget_like(caller, where, index.vectors([face.number for face in faces]))
+        by_subject = {face.subject.id: face.id for face in faces}
+        receipts = self._records.erase_subjects(where, list(by_subject), replace(entry, action="subject.erase"))
+        self._gallery.live.catch_up()
+        return {by_subject[id] for id in receipts}
 
     # ------------------------------------------------------------------------------------ search, compare
 

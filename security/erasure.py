@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lookalike.domain import AuditEntry, Receipt
@@ -58,9 +58,13 @@ class Erasure:
 
     def finish(self, receipt: Receipt) -> Receipt:
         """Bring the erasure out of the machine, then out of the write-ahead log; the receipt says how that went."""
+        return self.finish_all([receipt])[0]
+
+    def finish_all(self, receipts: Sequence[Receipt]) -> list[Receipt]:
+        """As `finish`, once for many."""
         state = self._ledger.publish()
         self.scrub()
-        return replace(receipt, ledger=state)
+        return [replace(receipt, ledger=state) for receipt in receipts]
 
     def scrub(self) -> None:
         """Have the store clear away what was erased, as `scrub` does."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from lookalike.domain import AuditEntry, Collection, NewSample, Sample, Subject
+from lookalike.domain import AuditEntry, Collection, NewSample, Receipt, Sample, Subject
 from lookalike.errors import Conflict, SampleNotFound, SubjectNotFound
 from lookalike.ports import RowWriter, SampleRow
 from security.key_wrap import wrapping_key_id
@@ -51,6 +53,18 @@ class SealedFaceRecords(SealedRecords):
             return added
 
         return self._rows.write(add)
+
+    def erase_subjects(self, collection: Collection, ids: Sequence[str], entry: AuditEntry) -> dict[str, Receipt]:
+        def erase(rows: RowWriter) -> dict[str, Receipt]:
+            done = {}
+            for id in ids:
+                with suppress(SubjectNotFound):
+                    lookup = self._sealer.subject_lookup(collection, id)
+                    done[id] = self._erased(rows, collection, lookup, replace(entry, subject=id))
+            return done
+
+        receipts = self._rows.write(erase)
+        return dict(zip(receipts, self._erasure.finish_all(list(receipts.values())), strict=True))
 
     def sample(self, collection: Collection, sample_id: str) -> tuple[Subject, Sample]:
         row = self._rows.read().sample_by_id(sample_id)

@@ -271,29 +271,38 @@ class SealedRecords:
         only_if: Callable[[Subject, float], bool] | None = None,
     ) -> Receipt:
         lookup = self._sealer.subject_lookup(collection, subject_id)
+        return self._erasure.finish(
+            self._rows.write(lambda rows: self._erased(rows, collection, lookup, entry, only_if))
+        )
 
-        def erase(rows: RowWriter) -> Receipt:
-            row = rows.subject_by_lookup(collection.id, lookup)
-            if row is None:
-                raise SubjectNotFound("there is no such subject")
-            require_free(rows, collection.id, row.key)
-            if only_if is not None:
-                newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
-                if not only_if(self._sealer.open_subject(row), newest):
-                    raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
-            numbers = rows.delete_subject(row.key)
-            mark_due(rows, collection.id, self._clock())
-            facts: dict[str, str | int] = {
-                "kind": "subject",
-                "collection": collection.id,
-                "subject": row.key,
-                "samples": len(numbers),
-            }
-            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, row.created_at)
-            receipt = self._erasure.sign(rows, entry, {**facts, **facts_elsewhere}, self._clock())
-            return replace(receipt, pending=pending)
-
-        return self._erasure.finish(self._rows.write(erase))
+    def _erased(
+        self,
+        rows: RowWriter,
+        collection: Collection,
+        lookup: bytes,
+        entry: AuditEntry,
+        only_if: Callable[[Subject, float], bool] | None = None,
+    ) -> Receipt:
+        """Delete a subject and sign for it. Raises: SubjectNotFound, LegalHold; Conflict where `only_if` says no."""
+        row = rows.subject_by_lookup(collection.id, lookup)
+        if row is None:
+            raise SubjectNotFound("there is no such subject")
+        require_free(rows, collection.id, row.key)
+        if only_if is not None:
+            newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
+            if not only_if(self._sealer.open_subject(row), newest):
+                raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
+        numbers = rows.delete_subject(row.key)
+        mark_due(rows, collection.id, self._clock())
+        facts: dict[str, str | int] = {
+            "kind": "subject",
+            "collection": collection.id,
+            "subject": row.key,
+            "samples": len(numbers),
+        }
+        facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, row.created_at)
+        receipt = self._erasure.sign(rows, entry, {**facts, **facts_elsewhere}, self._clock())
+        return replace(receipt, pending=pending)
 
     def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
         lookup = self._sealer.subject_lookup(collection, subject_id)

@@ -200,10 +200,15 @@ def test_a_user_cannot_have_a_face_s_id_nor_be_one(users, faces, gate, admin, sh
 
 
 def test_erasing_a_face_is_erasing_its_subject_with_a_receipt_s_entry(house, faces, gate, admin, shoot):
-    id = index(faces, admin, shoot(1))[0].id
-    faces.delete(admin, gate, [id])
-    actions = [entry.action for entry in house.audit.page(0, 100)]
-    assert actions[-2:] == ["subject.erase", "face.delete"]
+    kept = [index(faces, admin, shoot(who))[0] for who in range(3)]
+    assert [erased for _, _, erased in faces.delete(admin, gate, [face.id for face in kept])] == [True] * 3
+    *erased, last = house.audit.page(0, 100)[-4:]
+    assert [(e.action, e.subject) for e in erased] == [("subject.erase", face.subject.id) for face in kept]
+    assert all(e.details["receipt_sha256"] for e in erased)
+    assert (last.action, last.details["faces"]) == ("face.delete", 3)
+    with pytest.raises(SubjectNotFound):
+        house.gallery.subject(admin, gate, kept[0].subject.id)
+    assert len(house.gallery.identify(admin, gate, shoot(1), fpir=LOOSE).faces[0].candidates) == 0
 
 
 def test_a_change_of_a_face_erased_meanwhile_brings_nothing_back(house, faces, gate, admin, shoot):
@@ -321,3 +326,12 @@ def test_a_user_whom_faces_name_and_a_single_face_keep_their_ids(house, faces, u
         with pytest.raises(Conflict):
             corrections.rename(admin, gate, id, "anna")
     assert [face.user for face in faces.page(admin, gate, 10, user="ann").faces] == ["ann"]
+
+
+def test_held_faces_are_not_deleted_with_others(house, faces, gate, admin, shoot):
+    ids = [index(faces, admin, shoot(n))[0].id for n in range(3)]
+    store = SealedHolds(house.rows, house.records._keyring, house.audit)
+    Holds(house.records, house.audit, store, house.clock).set(admin, gate, sample_id_to_subject(ids[2]), "case 7")
+    with pytest.raises(LegalHold):
+        faces.delete(admin, gate, ids)
+    assert len(faces.page(admin, gate, 10).faces) == 3
