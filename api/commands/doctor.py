@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ RENEW_DAYS: Final = 30
 LATE_S: Final = 180.0
 DOWN_S: Final = 3600.0
 """A receiver that lacks a checkpoint of an entry older than these is late, or down."""
+SHORT_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,15 +288,35 @@ def _port(settings: Settings) -> Answer:
 
 
 def _answers(settings: Settings) -> bool:
-    """Whether what listens there is a service with our CA."""
+    """Whether what listens there shows our certificate, or without TLS, is ready."""
     from api.client import Client, ClientError
 
-    ca = settings.data / "tls" / "ca.crt"
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    if settings.tls == "on":
+        file = settings.tls_certificate or settings.data / "tls" / "server.crt"
+        return file.is_file() and _shown_at(here, settings.port) == _first_of(file.read_text("ascii"))
     try:
-        with Client(settings.base_url, ca=ca if ca.is_file() else None, timeout_s=3, retries=0) as client:
+        with Client(settings.base_url, timeout_s=SHORT_S, retries=0) as client:
             return client.ready()
     except ClientError:
         return False
+
+
+def _shown_at(host: str, port: int) -> bytes | None:
+    """The certificate that is shown there, DER; None if none is. It is looked at and not trusted, nothing is sent."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), SHORT_S) as plain, context.wrap_socket(plain) as there:
+            return there.getpeercert(binary_form=True)
+    except OSError:
+        return None
+
+
+def _first_of(chain: str) -> bytes:
+    """The server's own certificate of a chain, DER."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(begin + chain.partition(begin)[2].partition(end)[0] + end)
 
 
 def _disk(settings: Settings) -> Answer:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from api.commands import owners
-from api.commands.doctor import Finding, examine, shown_settings
+from api.commands.doctor import Finding, _port, examine, shown_settings
 from index.schema import FORMAT
 from lookalike.errors import BadSettings
 from lookalike.settings import Settings
+from security.certificates import make_ca, make_server
 
 
 @pytest.fixture
@@ -81,6 +86,35 @@ def test_a_port_that_something_else_holds_is_wrong(folder: Path) -> None:
         found = {f.check: f for f in examine(Settings(data=folder / "data", port=port, answer_timeout_s=1))}
 
     assert found["port"].state == "wrong"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_the_service_itself_holds_is_fine_whoever_signed_its_certificate(folder: Path, host: str) -> None:
+    now = datetime.now(UTC)
+    ca = make_ca("test", b"password", now)
+    ours, other = (make_server(ca, ("faces.example.org",), b"password", now) for _ in range(2))
+    for name, issued in (("ours", ours), ("other", other)):
+        (folder / f"{name}.crt").write_bytes(issued.certificate + ca.certificate)
+        (folder / f"{name}.key").write_bytes(issued.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ours.crt", folder / "ours.key", "password")
+    with socket.create_server(("127.0.0.1", 0)) as plain, context.wrap_socket(plain, server_side=True) as served:
+
+        def answer() -> None:
+            for _ in range(2):
+                with suppress(OSError):
+                    served.accept()[0].close()
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        port = served.getsockname()[1]
+        found = [
+            _port(Settings(host=host, port=port, tls_certificate=folder / f"{name}.crt", tls_key=folder / "ours.key"))
+            for name in ("ours", "other")
+        ]
+        answering.join()
+
+    assert [state for state, _ in found] == ["ok", "wrong"]
 
 
 def test_a_secret_file_that_others_can_read_is_noted_and_a_missing_one_is_wrong(folder: Path) -> None:
