@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from api.commands.vault import Vault
 from api.record_store import open_rows
+from api.root_access import root_access
 from api.wiring import prepare_folder
 from index.data_format import RestoredFolder
 from index.sqlite_rows import SqliteRows
@@ -47,8 +48,9 @@ from security.ledger_copy import CHECKPOINTS, lines_in
 from security.past import begin_epoch, keep_restore
 from security.recipient import Recipient, RecipientKey, sender_of
 from security.restoring import Erased, Loaded, erased_since, load
-from security.root_key import put_root_key, read_secret_file, root_key_file
+from security.root_key import put_root_key, root_key_file
 from security.sealed_models import SealedModels
+from security.secret_files import read_secret_file
 from security.secret_key import KEY_BYTES, SecretKey
 from security.whole_files import storage_error, sweep_unfinished, write_whole
 
@@ -356,7 +358,7 @@ def _settle(
         put_root_key(root_file, loaded.root_key)
     before, epoch = (rows.read().get_setting(EPOCH_SETTING) or b"").decode("ascii"), secrets.token_hex(16)
     rows.write(lambda tx: begin_epoch(tx, epoch))
-    keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file, restoring=True)
+    keyring = open_key_ring(settings.keys, folder, rows, access=root_access(settings), restoring=True)
     if (keyring.deployment, keyring.public_key.hex()) != (statement.deployment, statement.public_key):
         raise BadBackup("the backup was signed by another deployment than the one that it holds")
     audit = SealedAuditLog(rows, keyring)

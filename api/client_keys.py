@@ -28,6 +28,11 @@ class CollectionKeyJson(TypedDict):
 
 
 class RootJson(TypedDict):
+    """kind: file, passphrase, vault or pkcs11; handed_over_until: until then the root before still leads to it."""
+
+    kind: str
+    shown: str
+    since: str | None
     id: str
     handed_over_until: str | None
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from index.stores import Place, store_of
 from lookalike.ports import Rows
 from lookalike.settings import Settings
-from security.root_key import read_secret_file
+from security.secret_files import read_secret_file
 
 
 def open_rows(settings: Settings) -> AbstractContextManager[Rows]:

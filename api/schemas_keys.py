@@ -45,8 +45,13 @@ class CollectionKeyOut(BaseModel):
 
 
 class RootOut(BaseModel):
-    """id: 16 hex digits that name the root key; handed_over_until: until then the root before still leads to it."""
+    """kind: file, passphrase, vault or pkcs11; shown: where it comes from; since: null where it was never moved before
+    this was kept. id: 16 hex digits that name it; handed_over_until: until then the root before still leads to it.
+    """
 
+    kind: str
+    shown: str
+    since: str | None
     id: str
     handed_over_until: str | None
 
@@ -59,6 +64,12 @@ class KeyStatusOut(BaseModel):
     def of(cls, found: KeyStatus) -> KeyStatusOut:
         until = found.handed_over_until
         return cls(
-            root=RootOut(id=found.root_id, handed_over_until=None if until is None else moment(until)),
+            root=RootOut(
+                kind=found.root.kind,
+                shown=found.root.shown,
+                since=None if found.root.since is None else moment(found.root.since),
+                id=found.root_id,
+                handed_over_until=None if until is None else moment(until),
+            ),
             items=[CollectionKeyOut.of(each) for each in found.collections],
         )

@@ -26,6 +26,7 @@ from api.key_care import KeyCare
 from api.models import InstalledModels
 from api.record_store import open_rows
 from api.refusals import Refusals
+from api.root_access import root_access
 from api.tending import Tending
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.access import AccessRequests
@@ -134,7 +135,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         models = InstalledModels(settings)
         first_model = loading.submit(models.default, Kind.FACE)
         rows = stack.enter_context(open_rows(settings))
-        keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
+        keyring = open_key_ring(settings.keys, folder, rows, access=root_access(settings))
         audit = SealedAuditLog(rows, keyring)
         ledger = Ledger(rows, keyring, audit, settings.ledger)
         ledger.require_current()

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     postgresql_ca: Path | None = None
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
+    vault_token_file: Path | None = None
+    vault_ca: Path | None = None
+    pkcs11_pin_file: Path | None = None
     ledger: Path | None = None
     backup_key: Path | None = None
     audit_push: tuple[str, ...] = Field((), description="where signed checkpoints of the audit log go")

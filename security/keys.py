@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ from security.collection_keys import (
 from security.envelope import Context, key_id_of, open_sealed, seal
 from security.key_wrap import wrapping_key_id
 from security.root import DEPLOYMENT_SETTING, PROBE_SETTING, KeyReader, KeyStore, Root
-from security.root_key import root_key
+from security.root_key import LOST, root_facts, root_key
+from security.root_places import RootAccess
 from security.secret_key import SecretKey
 
 T = TypeVar("T")
@@ -51,15 +53,16 @@ EPOCH_SETTING = "epoch"
 """A random id that each restore gives anew, so that two copies of one deployment are told apart; unset at first."""
 
 _ATTEMPTS = 32
-_KEY_NAMES = ("audit", "lookup", "model", "signing")
+KEY_NAMES = ("audit", "lookup", "model", "signing")
 
 
 def open_key_ring(
-    spec: str, folder: Path, rows: Rows, *, passphrase_file: Path | None = None, restoring: bool = False
+    spec: str, folder: Path, rows: Rows, *, access: RootAccess | None = None, restoring: bool = False
 ) -> KeyRing:
     """The key ring of a data folder, made at its first start. spec: LOOKALIKE_KEYS; folder: the data folder.
 
-    restoring: for the restore itself, whose rows are opened by nobody else before they are whole.
+    access: by what the root is reached; restoring: for the restore itself, whose rows are opened by nobody else before
+    they are whole.
     Raises: BadSettings; KeyUnavailable if the root key is missing, unsafe, or not the one of this folder;
     RestoreUnfinished.
     """
@@ -67,7 +70,7 @@ def open_key_ring(
     if not restoring and reader.get_setting(RESTORING_SETTING) is not None:
         raise RestoreUnfinished("a restore into these records goes on or was interrupted: run it again")
     fresh = reader.get_setting(DEPLOYMENT_SETTING) is None
-    return KeyRing(rows, root_key(spec, folder, rows, fresh=fresh, passphrase_file=passphrase_file))
+    return KeyRing(rows, root_key(spec, folder, rows, fresh=fresh, access=access or RootAccess()))
 
 
 class KeyRing:
@@ -80,7 +83,7 @@ class KeyRing:
         self.deployment = _settle(rows, root)
         reader = rows.read()
         self.epoch = (reader.get_setting(EPOCH_SETTING) or b"").decode("ascii")
-        keys = {name: self._open_setting(name, reader.get_setting(f"key.{name}")) for name in _KEY_NAMES}
+        keys = {name: self._open_setting(name, reader.get_setting(f"key.{name}")) for name in KEY_NAMES}
         self.audit_key = keys["audit"]
         self.model_key = keys["model"]
         self._lookup_key = keys["lookup"]
@@ -288,13 +291,18 @@ def _settle(rows: KeyStore, root: SecretKey) -> str:
     if deployment is None or probe is None:
         raise TamperedData("the keys of this data folder are gone")
     if key_id_of(probe) != root.id:
-        raise KeyUnavailable("the root key is not the key this data folder was made with")
+        facts = root_facts(reader)
+        since = "" if facts.since is None else f" since {time.strftime('%Y-%m-%d', time.gmtime(facts.since))}"
+        raise KeyUnavailable(
+            "the root key, or the passphrase, is not the key this data folder is sealed by: that comes from "
+            f"{facts.shown}{since} (set LOOKALIKE_KEYS to it); {LOST}"
+        )
     return deployment.decode("ascii")
 
 
 def _first_start(root: SecretKey) -> _Settler:
     deployment = secrets.token_hex(16)
-    keys = {name: SecretKey.generate() for name in _KEY_NAMES}
+    keys = {name: SecretKey.generate() for name in KEY_NAMES}
     settings = {
         f"key.{name}": seal(root, key.material, Context(deployment, "deployment-key", record=name))
         for name, key in keys.items()

@@ -29,6 +29,9 @@ DEPLOYMENT_SETTING = "deployment"
 PROBE_SETTING = "key.lookup"
 """A setting that the root in force has wrapped, which therefore tells its id."""
 
+PAST_S = 5.0
+"""Longer than anyone takes from reading a row to opening it."""
+
 _UNTIL = struct.Struct(">d")
 
 
@@ -54,6 +57,7 @@ class Root:
         self._key = key
         self._clock = clock
         self._lock = threading.Lock()
+        self._past: dict[bytes, tuple[SecretKey, float]] = {}
 
     def __repr__(self) -> str:
         return f"Root({self.id.hex()})"
@@ -68,8 +72,12 @@ class Root:
 
     def open(self, blob: bytes, context: Context) -> bytes:
         """Raises: TamperedData; KeyUnavailable if the root was moved too long ago for this process to follow."""
-        if key_id_of(blob) != self._key.id:
-            self._follow(key_id_of(blob))
+        id = key_id_of(blob)
+        past = self._past.get(id)
+        if past is not None and time.monotonic() < past[1]:
+            return open_sealed(past[0], blob, context)
+        if id != self._key.id:
+            self._follow(id)
         return open_sealed(self._key, blob, context)
 
     def require_current(self, rows: KeyReader, wrapped: bytes) -> None:
@@ -90,8 +98,13 @@ class Root:
         )
 
     def replace(self, new: SecretKey) -> None:
-        """Go on with this one."""
+        """Go on with this one; what was read just before still opens for some seconds."""
         with self._lock:
+            self._take(new)
+
+    def _take(self, new: SecretKey) -> None:
+        if new.id != self._key.id:
+            self._past = {self._key.id: (self._key, time.monotonic() + PAST_S)}
             self._key = new
 
     def _follow(self, wanted: bytes) -> None:
@@ -106,7 +119,7 @@ class Root:
                     "a key is wrapped by another root than the one this process has: if the root was moved, start it "
                     "again with LOOKALIKE_KEYS naming the new one"
                 )
-            self._key = key
+            self._take(key)
 
     def _successor(self, key: SecretKey) -> SecretKey | None:
         reader = self._rows.read()

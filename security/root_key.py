@@ -1,7 +1,8 @@
-"""The key at the top of the tree, from a file or a passphrase: one line of a table for each kind of place.
+"""The key at the top of the tree: one line of a table for each kind of place that it can come from.
 
 The root key wraps other keys and nothing else. It is never made anew for a data folder that has keys already: then a
-missing one is an error, since a new one could open nothing.
+missing one is an error, since a new one could open nothing. From Vault and PKCS#11 it comes wrapped: 32 random bytes
+that only the key there can unwrap stand beside the data, and are unwrapped once, at the start.
 """
 
 from __future__ import annotations
@@ -9,45 +10,78 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
 from lookalike.errors import BadSettings, KeyUnavailable
 from lookalike.ports import Rows, RowWriter
+from security.root import KeyReader
+from security.root_places import Kept, Place, Provider, RootAccess
+from security.secret_files import create_secret_file, read_secret_file
 from security.secret_key import KEY_BYTES, SecretKey
 
-MIN_PASSPHRASE = 12
-_DERIVATION_SETTING = "root.passphrase"
-_DERIVATION = {"kdf": "argon2id", "iterations": 3, "memory_kib": 262_144, "lanes": 4}
+FACTS = "root"
+"""The setting that says, in the clear, where the root in force comes from."""
+
+LOST = (
+    "without it nothing that is stored can be read: names, vectors, pictures and the audit log's entries alike. Put it "
+    "back from where its copy is kept, or restore a backup that holds it (docs/keys.md)"
+)
+
+_NO_ACCESS = RootAccess()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a root key is to be looked for. fresh: no key was ever wrapped by it, so it may be made."""
+class RootFacts:
+    """kind: the scheme of LOOKALIKE_KEYS; shown: where it comes from, without a secret; since: seconds since 1970."""
 
-    name: str
-    folder: Path
-    rows: Rows
-    fresh: bool
-    passphrase_file: Path | None
+    kind: str
+    shown: str
+    since: float | None
 
 
-def root_key(spec: str, folder: Path, rows: Rows, *, fresh: bool, passphrase_file: Path | None = None) -> SecretKey:
+@dataclass(frozen=True, slots=True)
+class NewRoot:
+    """A root that nothing was wrapped by yet, and what is to be kept of it."""
+
+    key: SecretKey
+    kept: Mapping[str, bytes]
+
+
+def root_key(spec: str, folder: Path, rows: Rows, *, fresh: bool, access: RootAccess = _NO_ACCESS) -> SecretKey:
     """The root key that `spec` (LOOKALIKE_KEYS) names. folder: what a relative path is relative to.
 
+    fresh: no key was ever wrapped, so it may be made; of several processes that make it at once all use one.
     Raises: BadSettings, KeyUnavailable.
     """
-    scheme, _, name = spec.partition(":")
-    provider = PROVIDERS.get(scheme)
-    if provider is None:
-        raise BadSettings("LOOKALIKE_KEYS: 'file:PATH' or 'passphrase:' is allowed")
-    return provider(Place(name, folder, rows, fresh, passphrase_file))
+    provider, name = _provider(spec)
+    place = Place(name, folder, rows, access, new=fresh)
+    kept = rows.read().get_setting
+    if not fresh:
+        try:
+            return provider.open(place, kept)
+        except KeyUnavailable as error:
+            raise KeyUnavailable(f"{error}; {LOST}") from error
+    if provider.setting is None or kept(provider.setting) is None:
+        proposed = {**provider.propose(place), FACTS: _facts(spec)}
+        rows.write(lambda tx: _keep_unless_there(tx, proposed))
+    return provider.open(place, kept)
+
+
+def new_root(spec: str, folder: Path, rows: Rows, access: RootAccess) -> NewRoot:
+    """A root to move to, which was opened as the next start will open it. Raises: BadSettings, KeyUnavailable."""
+    provider, name = _provider(spec)
+    place = Place(name, folder, rows, access, new=True)
+    proposed = provider.propose(place)
+    return NewRoot(provider.open(place, proposed.get), {**proposed, FACTS: _facts(spec)})
+
+
+def root_kind(spec: str) -> str:
+    """ "file", "passphrase", "vault" or "pkcs11". Raises: BadSettings."""
+    _provider(spec)
+    return spec.partition(":")[0]
 
 
 def root_key_file(spec: str, folder: Path) -> Path | None:
@@ -56,16 +90,22 @@ def root_key_file(spec: str, folder: Path) -> Path | None:
     return folder / name if scheme == "file" and name else None
 
 
-# --------------------------------------------------------------------------------------------------- file
+def root_facts(reader: KeyReader) -> RootFacts:
+    """Where the root in force comes from, as far as the records tell, which anyone who can write to them can change."""
+    held = reader.get_setting(FACTS)
+    if held is not None:
+        try:
+            facts = json.loads(held)
+            return RootFacts(str(facts["kind"]), str(facts["shown"]), float(facts["since"]))
+        except (ValueError, KeyError, TypeError):
+            pass
+    kind = "passphrase" if reader.get_setting("root.passphrase") is not None else "file"
+    return RootFacts(kind, f"{kind}:", None)
 
 
-def _from_file(place: Place) -> SecretKey:
-    if not place.name:
-        raise BadSettings("LOOKALIKE_KEYS: file: needs a path, such as file:/etc/lookalike/root.key")
-    path = place.folder / place.name
-    if place.fresh and not os.path.lexists(path):
-        _create(path, secrets.token_bytes(KEY_BYTES))
-    return SecretKey(read_secret_file(path, "the root key", exactly=KEY_BYTES))
+def kept_settings() -> list[str]:
+    """The settings of all kinds of roots; a move takes those away that are not in force any more."""
+    return [found for scheme in PROVIDERS if (found := PROVIDERS[scheme]().setting) is not None]
 
 
 def put_root_key(path: Path, material: bytes) -> None:
@@ -74,135 +114,77 @@ def put_root_key(path: Path, material: bytes) -> None:
     Raises: KeyUnavailable where it cannot be written, or another key lies there.
     """
     if not os.path.lexists(path):
-        _create(path, material)
+        create_secret_file(path, material)
     if read_secret_file(path, "the root key", exactly=KEY_BYTES) != material:
         raise KeyUnavailable(f"another root key lies there already: {path}")
 
 
-def _create(path: Path, material: bytes) -> None:
-    """Write a key under a temporary name, then link it: of two processes at once, one's key is used by both."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-        try:
-            os.write(descriptor, material)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        temporary.unlink()
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise KeyUnavailable(f"the root key cannot be written: {error.strerror}") from error
+def _provider(spec: str) -> tuple[Provider, str]:
+    scheme, _, name = spec.partition(":")
+    if scheme not in PROVIDERS:
+        raise BadSettings("LOOKALIKE_KEYS: 'file:PATH', 'passphrase:', 'vault:URL' or 'pkcs11:URI' is allowed")
+    return PROVIDERS[scheme](), name
 
 
-def read_secret_file(path: Path, what: str, *, exactly: int | None = None, at_most: int = 65_536) -> bytes:
-    """The bytes of a file that only its owner may read. what: as it is named in an error, such as "the root key".
-
-    Raises: KeyUnavailable if it is missing, a link, not a plain file, someone else's, open to others, or of a wrong
-    length.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise KeyUnavailable(f"{what} is missing: {path}") from None
-    except OSError as error:
-        reason = "it is a symbolic link" if path.is_symlink() else error.strerror
-        raise KeyUnavailable(f"{what} cannot be read ({reason}): {path}") from error
-    try:
-        _require_private(os.fstat(descriptor), path, what)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(at_most + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > at_most or (exactly is not None and len(content) != exactly):
-        wanted = f"{exactly} bytes" if exactly is not None else f"at most {at_most} bytes"
-        raise KeyUnavailable(f"{what} has a wrong length ({wanted} are expected): {path}")
-    return content
+def _facts(spec: str) -> bytes:
+    kind = spec.partition(":")[0]
+    return json.dumps({"kind": kind, "shown": spec, "since": time.time()}, sort_keys=True).encode()
 
 
-def _require_private(facts: os.stat_result, path: Path, what: str) -> None:
-    if not stat.S_ISREG(facts.st_mode):
-        raise KeyUnavailable(f"{what} is not a plain file: {path}")
-    if facts.st_uid not in (0, os.geteuid()):
-        raise KeyUnavailable(f"{what} belongs to another user: {path}")
-    if facts.st_mode & 0o077:
-        raise KeyUnavailable(f"{what} is open to others than its owner (chmod 400 mends it): {path}")
+def _keep_unless_there(rows: RowWriter, proposed: Mapping[str, bytes]) -> None:
+    for name, value in proposed.items():
+        if rows.get_setting(name) is None:
+            rows.put_setting(name, value)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+# --------------------------------------------------------------------------------------------------- file
 
 
-# --------------------------------------------------------------------------------------------- passphrase
+def _propose_file(place: Place) -> Mapping[str, bytes]:
+    path = _path(place)
+    if not os.path.lexists(path):
+        create_secret_file(path, secrets.token_bytes(KEY_BYTES))
+    return {}
 
 
-def _from_passphrase(place: Place) -> SecretKey:
-    passphrase = _passphrase(place)
-    asked = json.loads(_derivation(place))
-    try:
-        derived = Argon2id(
-            salt=bytes.fromhex(asked["salt"]),
-            length=KEY_BYTES,
-            iterations=asked["iterations"],
-            lanes=asked["lanes"],
-            memory_cost=asked["memory_kib"],
-        ).derive(passphrase)
-    except (UnsupportedAlgorithm, MemoryError) as error:
-        raise KeyUnavailable("Argon2id is not available, or there is too little memory for it") from error
-    return SecretKey(derived)
+def _open_file(place: Place, kept: Kept) -> SecretKey:
+    return SecretKey(read_secret_file(_path(place), "the root key", exactly=KEY_BYTES))
 
 
-def _passphrase(place: Place) -> bytes:
-    if place.passphrase_file is None:
-        raise BadSettings("LOOKALIKE_KEYS: passphrase: needs LOOKALIKE_PASSPHRASE_FILE, the file that holds it")
-    passphrase = read_secret_file(place.passphrase_file, "the passphrase file").rstrip(b"\r\n")
-    if len(passphrase) < MIN_PASSPHRASE:
-        raise BadSettings(f"the passphrase has fewer than {MIN_PASSPHRASE} characters")
-    return passphrase
+def _path(place: Place) -> Path:
+    if not place.name:
+        raise BadSettings("LOOKALIKE_KEYS: file: needs a path, such as file:/etc/lookalike/root.key")
+    return place.folder / place.name
 
 
-def _derivation(place: Place) -> bytes:
-    """Salt and costs, kept in the clear beside what they open; the first process to ask settles them for all."""
-    kept = place.rows.read().get_setting(_DERIVATION_SETTING)
-    if kept is not None:
-        if _too_cheap(json.loads(kept)):
-            raise KeyUnavailable("the passphrase's kept costs are below what is safe: the data folder was changed")
-        return kept
-    if not place.fresh:
-        raise KeyUnavailable("this data folder was not made with a passphrase")
-    proposal = json.dumps({**_DERIVATION, "salt": secrets.token_hex(16)}, sort_keys=True).encode()
-
-    def settle(rows: RowWriter) -> bytes:
-        there = rows.get_setting(_DERIVATION_SETTING)
-        if there is None:
-            rows.put_setting(_DERIVATION_SETTING, proposal)
-        return there or proposal
-
-    return place.rows.write(settle)
+# ----------------------------------------------------------------------------------------------- the table
 
 
-def _too_cheap(asked: dict[str, int]) -> bool:
-    return any(asked[cost] < _DERIVATION[cost] for cost in ("iterations", "memory_kib"))  # type: ignore[operator]
+def _file() -> Provider:
+    return Provider(None, _propose_file, _open_file)
 
 
-# -------------------------------------------------------------------------------------------------- later
+def _passphrase() -> Provider:
+    from security.root_passphrase import PROVIDER
+
+    return PROVIDER
 
 
-def _not_yet(place: Place) -> SecretKey:
-    raise BadSettings("LOOKALIKE_KEYS: vault: and pkcs11: are not in this version; 'file:' and 'passphrase:' are")
+def _vault() -> Provider:
+    from security.root_vault import PROVIDER
+
+    return PROVIDER
 
 
-PROVIDERS: dict[str, Callable[[Place], SecretKey]] = {
-    "file": _from_file,
-    "passphrase": _from_passphrase,
-    "vault": _not_yet,
-    "pkcs11": _not_yet,
+def _pkcs11() -> Provider:
+    from security.root_pkcs11 import PROVIDER
+
+    return PROVIDER
+
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {
+    "file": _file,
+    "passphrase": _passphrase,
+    "vault": _vault,
+    "pkcs11": _pkcs11,
 }

@@ -30,6 +30,7 @@ from security.ledger import KEY
 from security.ledger_copy import Ledger
 from security.resealing import needed, reseal
 from security.root import handovers
+from security.root_key import RootFacts, root_facts
 from security.sealed_rows import RowSealer
 from security.secret_key import KEY_ID_BYTES, SecretKey
 
@@ -77,6 +78,7 @@ class CollectionKeyStatus:
 class KeyStatus:
     """root_id: hex; handed_over_until: until when the root before still leads to this one, None where none does."""
 
+    root: RootFacts
     root_id: str
     handed_over_until: float | None
     collections: Sequence[CollectionKeyStatus]
@@ -130,6 +132,7 @@ class KeyRotation:
                 caller.principal.require(Permission.MANAGE_KEYS, None)
             named = [(self._sealer.open_collection(row).name, row) for row in reader.collections()]
             return KeyStatus(
+                root_facts(reader),
                 self._keyring.root.id.hex(),
                 max(handovers(reader).values(), default=None),
                 [

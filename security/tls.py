@@ -29,7 +29,7 @@ from security.certificates import (
     serves,
 )
 from security.keys import KeyRing
-from security.root_key import read_secret_file
+from security.secret_files import read_secret_file
 
 MinVersion = Literal["1.2", "1.3"]
 

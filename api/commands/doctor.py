@@ -184,12 +184,12 @@ def _data_format(settings: Settings) -> Answer:
 
 
 def _root_key(settings: Settings) -> Answer:
-    from security.root_key import root_key_file
+    from security.root_key import root_key_file, root_kind
 
     folder = settings.data.absolute()
     file = root_key_file(settings.keys, folder)
     if file is None:
-        return ("ok" if settings.keys.startswith("passphrase:") else "wrong"), f"from {settings.keys}"
+        return _root_elsewhere(settings, root_kind(settings.keys))
     if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
         return "wrong", f"{file} can be read by others: chmod 400"
     if (folder / "records.db").exists() and not file.exists():
@@ -199,6 +199,25 @@ def _root_key(settings: Settings) -> Answer:
     if file.resolve().is_relative_to(folder.resolve()):
         return "note", f"{file} lies inside the data folder: whoever copies the folder can read it all (LOOKALIKE_KEYS)"
     return "ok", str(file)
+
+
+def _root_elsewhere(settings: Settings, kind: str) -> Answer:
+    """What reaches the root is a file, or for a passphrase whoever is asked on the terminal."""
+    files = {
+        "passphrase": ("LOOKALIKE_PASSPHRASE_FILE", settings.passphrase_file),
+        "vault": ("LOOKALIKE_VAULT_TOKEN_FILE", settings.vault_token_file),
+        "pkcs11": ("LOOKALIKE_PKCS11_PIN_FILE", settings.pkcs11_pin_file),
+    }
+    name, file = files[kind]
+    if file is None and kind == "passphrase":
+        return "note", f"from {settings.keys}, asked for on the terminal: a service that starts by itself needs {name}"
+    if file is None:
+        return "wrong", f"from {settings.keys}, which needs {name}"
+    if not file.exists():
+        return "wrong", f"{name}: {file} is missing"
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return "wrong", f"{name}: {file} can be read by others: chmod 400"
+    return "ok", f"from {settings.keys}"
 
 
 def _ledger(settings: Settings) -> Answer:

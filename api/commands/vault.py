@@ -39,6 +39,7 @@ class Vault:
 def open_vault(settings: Settings) -> Iterator[Vault]:
     """Raises: BadSettings where there is no data folder yet, KeyUnavailable, DataTooNew, StorageUnavailable."""
     from api.record_store import open_rows
+    from api.root_access import root_access
     from security.audit import SealedAuditLog
     from security.keys import open_key_ring
     from security.ledger_copy import Ledger
@@ -48,7 +49,7 @@ def open_vault(settings: Settings) -> Iterator[Vault]:
         raise BadSettings(f"there is no data folder at {folder}: `lookalike serve` makes it, or set LOOKALIKE_DATA")
     with ExitStack() as stack:
         rows = stack.enter_context(open_rows(settings))
-        keyring = open_key_ring(settings.keys, folder, rows, passphrase_file=settings.passphrase_file)
+        keyring = open_key_ring(settings.keys, folder, rows, access=root_access(settings))
         audit = SealedAuditLog(rows, keyring)
         ledger = Ledger(rows, keyring, audit, settings.ledger)
         ledger.require_current()

@@ -25,7 +25,7 @@ def test_two_deployments_share_nothing(memory_keyring, rows, keyring):
 
 
 def test_another_root_key_is_told_at_the_start(rows, keyring):
-    with pytest.raises(KeyUnavailable, match="not the key this data folder was made with"):
+    with pytest.raises(KeyUnavailable, match="not the key this data folder is sealed by"):
         KeyRing(rows, SecretKey.generate())
 
 

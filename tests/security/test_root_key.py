@@ -10,9 +10,10 @@ import pytest
 
 from index.sqlite_rows import SqliteRows
 from lookalike.errors import BadSettings, KeyUnavailable
-from security import root_key as module
+from security import root_passphrase as module
 from security.keys import open_key_ring
 from security.root_key import root_key, root_key_file
+from security.root_places import RootAccess
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,36 +99,36 @@ def test_a_place_that_is_not_offered_is_a_bad_setting(memory, tmp_path, spec):
 
 
 def test_a_passphrase_gives_the_same_key_again_and_another_one_another_key(memory, tmp_path, cheap, passphrase):
-    first = root_key("passphrase:", tmp_path, memory, fresh=True, passphrase_file=passphrase)
-    again = root_key("passphrase:", tmp_path, memory, fresh=False, passphrase_file=passphrase)
+    first = root_key("passphrase:", tmp_path, memory, fresh=True, access=RootAccess(passphrase_file=passphrase))
+    again = root_key("passphrase:", tmp_path, memory, fresh=False, access=RootAccess(passphrase_file=passphrase))
     assert first.material == again.material
     passphrase.chmod(0o600)
     passphrase.write_text("correct horse batterz")
-    other = root_key("passphrase:", tmp_path, memory, fresh=False, passphrase_file=passphrase)
+    other = root_key("passphrase:", tmp_path, memory, fresh=False, access=RootAccess(passphrase_file=passphrase))
     assert other.material != first.material
 
 
 def test_a_wrong_passphrase_is_told_at_the_start(memory, tmp_path, cheap, passphrase):
-    open_key_ring("passphrase:", tmp_path, memory, passphrase_file=passphrase)
+    open_key_ring("passphrase:", tmp_path, memory, access=RootAccess(passphrase_file=passphrase))
     passphrase.chmod(0o600)
     passphrase.write_text("a wrong passphrase")
-    with pytest.raises(KeyUnavailable, match="not the key this data folder was made with"):
-        open_key_ring("passphrase:", tmp_path, memory, passphrase_file=passphrase)
+    with pytest.raises(KeyUnavailable, match="not the key this data folder is sealed by"):
+        open_key_ring("passphrase:", tmp_path, memory, access=RootAccess(passphrase_file=passphrase))
 
 
 def test_a_short_passphrase_is_refused(memory, tmp_path, cheap, passphrase):
     passphrase.chmod(0o600)
     passphrase.write_text("short\n")
     with pytest.raises(BadSettings, match="fewer than 12"):
-        root_key("passphrase:", tmp_path, memory, fresh=True, passphrase_file=passphrase)
+        root_key("passphrase:", tmp_path, memory, fresh=True, access=RootAccess(passphrase_file=passphrase))
 
 
 def test_the_costs_of_the_derivation_cannot_be_lowered_by_changing_the_folder(memory, tmp_path, cheap, passphrase):
-    root_key("passphrase:", tmp_path, memory, fresh=True, passphrase_file=passphrase)
+    root_key("passphrase:", tmp_path, memory, fresh=True, access=RootAccess(passphrase_file=passphrase))
     name = "root.passphrase"
     memory.tables.settings[name] = memory.tables.settings[name].replace(b'"memory_kib": 64', b'"memory_kib": 8')
     with pytest.raises(KeyUnavailable, match="below what is safe"):
-        root_key("passphrase:", tmp_path, memory, fresh=False, passphrase_file=passphrase)
+        root_key("passphrase:", tmp_path, memory, fresh=False, access=RootAccess(passphrase_file=passphrase))
 
 
 def test_the_derivation_costs_at_least_what_the_design_asks():
