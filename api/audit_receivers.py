@@ -30,7 +30,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from lookalike.errors import BadSettings
-from security.root_key import read_secret_file
+from security.secret_files import read_secret_file
 
 TIMEOUT_S = 10.0
 _TAIL_BYTES = 1 << 16

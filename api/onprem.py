@@ -187,6 +187,9 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, Path]]:
 _FILES: Final = (
     "bootstrap_key_file",
     "passphrase_file",
+    "vault_token_file",
+    "pkcs11_pin_file",
+    "audit_push_key_file",
     "tls_key",
     "elasticsearch_password_file",
     "elasticsearch_api_key_file",

@@ -59,17 +59,15 @@ class MemoryRows:
 
     def write(self, work: Callable[[RowWriter], T]) -> T:
         with self._lock:
-            before = copy.deepcopy(self.tables)
-            try:
-                return work(_Cursor(self))
-            except BaseException:
-                self.tables = before
-                raise
+            draft = copy.deepcopy(self.tables)  # nobody reads what is not committed
+            done = work(_Cursor(self, draft))
+            self.tables = draft
+            return done
 
     @contextmanager
     def snapshot(self) -> Iterator[RowReader]:
         frozen = MemoryRows()
-        frozen.tables = copy.deepcopy(self.tables)
+        frozen.tables = self.tables
         yield frozen.read()
 
     def scrub(self) -> bool:
@@ -81,12 +79,13 @@ class MemoryRows:
 
 
 class _Cursor:
-    def __init__(self, rows: MemoryRows) -> None:
+    def __init__(self, rows: MemoryRows, draft: Tables | None = None) -> None:
         self._rows = rows
+        self._draft = draft
 
     @property
     def _t(self) -> Tables:
-        return self._rows.tables
+        return self._rows.tables if self._draft is None else self._draft
 
     def get_setting(self, name: str) -> bytes | None:
         return self._t.settings.get(name)
