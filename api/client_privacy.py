@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any, Final, NotRequired, TypedDict, cast
 from urllib.parse import quote
@@ -82,6 +83,11 @@ class PrivacyCalls:
         """Erase whoever is past the rules now, as a job: see `wait`. confirm: their number has been seen."""
         return cast(JobJson, self._write("POST", _path(collection, "retention", "run"), {"confirm": confirm}))
 
+    def retention_receipts(self, collection: str) -> list[ReceiptJson]:
+        """The signed receipts of whom the rules erased, oldest first."""
+        lines = self._sender.send("GET", _path(collection, "retention", "receipts")).text.splitlines()
+        return [cast(ReceiptJson, json.loads(line)) for line in lines]
+
     def renew(self, collection: str, subject: str) -> SubjectJson:
         """Say that a subject is still to be kept: its retention time begins anew."""
         return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "renew")))
@@ -120,8 +126,8 @@ class PrivacyCalls:
         path = _path(collection, "subjects", subject, "samples", sample, "move")
         return cast(SampleJson, self._write("POST", path, {"subject": to}))
 
-    def _write(self, method: str, path: str, json: object = None) -> object:
-        response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})
+    def _write(self, method: str, path: str, body: object = None) -> object:
+        response = self._sender.send(method, path, json=body, headers={"idempotency-key": secrets.token_hex(16)})
         return response.json() if response.content else None
 
 

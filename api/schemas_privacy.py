@@ -46,7 +46,8 @@ class RetentionOut(BaseModel):
     """A collection's rules and how its subjects stand now.
 
     due: to be erased with the next job, by why; held: due too, but kept by a legal hold; flagged: no candidates, and
-    kept; waits_for: "clock" or "many" where a job waits to be confirmed; would_erase: who is due, the first thousand.
+    kept; next_at: nobody else is due before; waits_for: "clock" or "many" where a job waits to be confirmed;
+    would_erase: who is due, the first thousand.
     """
 
     collection: str

@@ -63,6 +63,8 @@ class ExportHead:
     calibration: str | None
     subjects: int
     samples: int
+    require_consent: bool = False
+    erase_expired_consent: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -169,6 +171,8 @@ class Transfers:
                 calibration=self._records.calibration(where),
                 subjects=subjects,
                 samples=samples,
+                require_consent=where.require_consent,
+                erase_expired_consent=where.erase_expired_consent,
             )
             record.details.update(export=head.id, recipient=recipient, subjects=subjects, samples=samples)
             self._adoption.note_export(where, head.id, recipient, head.at, record.commit())
@@ -240,6 +244,8 @@ class Transfers:
                 target_fpir=inputs.rate(head.target_fpir, "target_fpir"),
                 retention_days=inputs.retention(head.retention_days),
                 created_at=self._clock(),
+                require_consent=head.require_consent,
+                erase_expired_consent=head.erase_expired_consent,
             )
             record.details.update(export=head.id, model=space.model)
             where = self._adoption.begin(head, made, record.entry(), again=again)

@@ -69,6 +69,9 @@ DEFAULT_MAX_REGIONS = 300
 NEAR_DUPLICATE = 0.98
 """How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
 
+MOST_LOOKED_AT = 2_000
+"""Subjects opened for one face, at most, to find those who may be candidates among those who may not."""
+
 DUPLICATES_AMONG = 50
 """Samples nearest by their vectors whose pictures are compared."""
 
@@ -372,7 +375,8 @@ class Gallery(Enroller):
             over = [[r for r in row if r.similarity >= bar.similarity] for row in ranked]
             matched = {r.subject_key for row in over for r in row}
             good = self.good(live.collection, matched)
-            if all(len(row) < asked or sum(r.subject_key in good for r in row) >= limit for row in over):
+            enough = all(len(row) < asked or sum(r.subject_key in good for r in row) >= limit for row in over)
+            if enough or asked >= MOST_LOOKED_AT:
                 out = matched - good
                 return ranked, [[r for r in row if r.subject_key not in out][:limit] for row in ranked]
             asked *= 2

@@ -669,6 +669,10 @@ class Records(Protocol):
         """When the last backup was begun, in seconds since 1970; 0 where there was none."""
         ...
 
+    def kept_receipts(self, collection: Collection) -> list[Receipt]:
+        """Receipts of erasures that a rule asked for, oldest first; they go with the collection."""
+        ...
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         """When the newest sample of each of these subjects was enrolled; those without samples are left out."""
         ...

@@ -94,7 +94,7 @@ class Due:
 class RetentionReport:
     """A collection's rules, and how its subjects stand. flagged: no candidates, and not erased by the rules.
 
-    next_at: when the next one's time is over, None where nobody's will be; held: kept by a legal hold though due.
+    next_at: before which nobody else's time is over, None where it never is; held: kept by a legal hold though due.
     """
 
     collection: Collection
@@ -181,6 +181,11 @@ class Retention:
             return self._records.change_subject(
                 where, id, lambda s: replace(s, renewed_at=now), record.commit(), overwrites=False
             )
+
+    def receipts(self, caller: Caller, name: str) -> list[Receipt]:
+        """Those of erasures that the rules asked for, oldest first. Raises: CollectionNotFound."""
+        with on_record(self._audit, caller, "retention.receipts", Permission.RETENTION, name):
+            return self._records.kept_receipts(self._records.collection(name))
 
     # --------------------------------------------------------------------------------------------- the job
 

@@ -41,6 +41,10 @@ _SIGNED = b"lookalike collection export\n"
 _HEAD_BYTES = 9
 
 
+_RULES = ("require_consent", "erase_expired_consent")
+"""Fields of the head that stand in it where they are on."""
+
+
 def seal_export(head: ExportHead, entries: Iterable[Entry], recipient: Recipient, sender: Sender) -> Iterator[bytes]:
     """The file, piece by piece. Raises: BadSettings for a recipient's key that nobody can have made."""
     return seal_to(recipient, sender, _written(head, entries, sender), CONTEXT)
@@ -113,20 +117,26 @@ def _head_json(head: ExportHead) -> dict[str, object]:
         "calibration": head.calibration,
         "subjects": head.subjects,
         "samples": head.samples,
+        **{rule: True for rule in _RULES if getattr(head, rule)},
     }
 
 
 def _subject_json(subject: Subject) -> dict[str, object]:
-    consent = subject.consent
     return {
         "id": subject.id,
         "metadata": dict(subject.metadata),
-        "consent": None if consent is None else [consent.basis, consent.reference, consent.expires_at],
+        "consent": None if subject.consent is None else _consent_json(subject.consent),
         "valid_from": subject.valid_from,
         "valid_until": subject.valid_until,
         "created_at": subject.created_at,
         "updated_at": subject.updated_at,
+        **({"renewed_at": subject.renewed_at} if subject.renewed_at else {}),
     }
+
+
+def _consent_json(consent: Consent) -> list[str | None]:
+    withdrawn = [] if consent.withdrawn_at is None else [consent.withdrawn_at]
+    return [consent.basis, consent.reference, consent.expires_at, *withdrawn]
 
 
 def _sample_frame(sample: ExportedSample) -> bytes:
@@ -204,6 +214,7 @@ def _head(held: Any) -> ExportHead:
         held["calibration"],
         int(held["subjects"]),
         int(held["samples"]),
+        **{rule: bool(held.get(rule)) for rule in _RULES},
     )
 
 
@@ -218,6 +229,7 @@ def _subject(held: Any) -> Subject:
         held["valid_until"],
         float(held["created_at"]),
         float(held["updated_at"]),
+        float(held.get("renewed_at", 0.0)),
     )
 
 

@@ -228,6 +228,9 @@ class SealedRecords:
     def backed_up_at(self) -> float:
         return backed_up_at(self._rows.read())
 
+    def kept_receipts(self, collection: Collection) -> list[Receipt]:
+        return self._erasure.kept_receipts(collection.id)
+
     def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
         reader = self._rows.read()
         found = {key: reader.samples_of(key) for key in keys}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands.output import JsonOption, complain, print_json, print_table, progress
+from api.commands.output import JsonOption, complain, print_json, print_receipt, print_table, progress
 from api.commands.session import open_client
 
 if TYPE_CHECKING:
@@ -85,6 +87,28 @@ def run(
         )
 
 
+@app.command()
+def receipts(
+    collection: Collection,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Write them here, as JSON, one a line.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give the signed receipts of whom the rules erased, which go with the collection when it is deleted."""
+    with open_client() as client:
+        found = client.retention_receipts(collection)
+    if out is not None:
+        out.write_text("".join(json.dumps(receipt) + "\n" for receipt in found), "utf-8")
+    if as_json:
+        print_json({"items": found})
+    elif out is not None:
+        print(f"written {out}: {len(found)} receipts")
+    else:
+        for receipt in found:
+            print_receipt(receipt)
+
+
 def _run(client: Client, collection: str, confirm: bool) -> dict[str, object]:
     with progress("erasing") as bar:
         job = client.wait(
@@ -109,7 +133,7 @@ def _print(found: RetentionJson, as_json: bool) -> None:
         ("due", _words(found["due"])),
         ("due, but on hold", found["held"]),
         ("flagged", _words(found["flagged"])),
-        ("next one due", found["next_at"]),
+        ("nobody else is due before", found["next_at"]),
         ("last erased", f"{found['last_erased']} at {found['last_run_at']}" if found["last_run_at"] else None),
         ("waits for --confirm", found["waits_for"]),
     ]

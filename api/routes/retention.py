@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import SubjectOut
+from api.schemas import ReceiptOut, SubjectOut
 from api.schemas_privacy import RetentionOut, RetentionRun, RulesChange
 from api.schemas_service import JobOut
 from lookalike.domain import Permission
@@ -17,11 +17,14 @@ from lookalike.retention import UNSET
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["retention"])
 
+_SIGNED = {"body", "signature", "public_key"}
+
 _READ = Depends(Needs(Permission.RETENTION, lambda s, who, p: s.retention.report(who, p["collection"])))
 _SET = Depends(Needs(Permission.RETENTION, lambda s, who, p: s.retention.set_rules(who, p["collection"])))
 _RUN = Depends(
     Needs(Permission.RETENTION, lambda s, who, p: s.retention.require(who, p["collection"], confirmed=False))
 )
+_RECEIPTS = Depends(Needs(Permission.RETENTION, lambda s, who, p: s.retention.receipts(who, p["collection"])))
 _RENEW = Depends(Needs(Permission.ENROL, lambda s, who, p: s.retention.renew(who, p["collection"], p["subject"])))
 
 
@@ -75,6 +78,22 @@ async def run_retention(collection: str, request: Request, edge: EdgeDep, caller
         )
 
     return await write(request, edge, caller, body, work)
+
+
+@router.get(
+    "/retention/receipts",
+    responses={**problems(404), 200: {"description": "One a line", "content": {"application/x-ndjson": {}}}},
+    response_class=Response,
+    dependencies=[_RECEIPTS],
+)
+async def read_receipts(collection: str, edge: EdgeDep, caller: CallerDep) -> Response:
+    """The signed receipts of whom the rules erased, as JSON, one a line, oldest first."""
+
+    def work() -> bytes:
+        found = edge.services.retention.receipts(caller, collection)
+        return b"".join(ReceiptOut.of(receipt).model_dump_json(include=_SIGNED).encode() + b"\n" for receipt in found)
+
+    return Response(await edge.pool.run(work), media_type="application/x-ndjson")
 
 
 @router.post(

@@ -66,6 +66,7 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", RETENTION): Permission.RETENTION,
     ("PATCH", RETENTION): Permission.RETENTION,
     ("POST", f"{RETENTION}/run"): Permission.RETENTION,
+    ("GET", f"{RETENTION}/receipts"): Permission.RETENTION,
     ("POST", f"{SUBJECT}/renew"): Permission.ENROL,
     ("GET", f"{SUBJECT}/export"): Permission.EXPORT_SUBJECT,
     ("POST", f"{SUBJECT}/rename"): Permission.ENROL,

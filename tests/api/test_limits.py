@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -214,3 +214,31 @@ def test_a_full_queue_sheds_with_retry_after_while_the_others_are_served(tmp_pat
 
 def _figures(client: Any) -> str:
     return client.get("/metrics").text
+
+
+def test_each_piece_of_a_long_answer_has_its_own_time():
+    """The loop's clock leaps between the pieces: three times less than the limit, together more than it."""
+    leapt = 0.0
+    limits = replace(LIMITS, answer_timeout_s=60.0)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal leapt
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3):
+            leapt += 40.0
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def scenario() -> Sender:
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        loop.time = lambda: real() + leapt  # type: ignore[method-assign]
+        sender = Sender([], ends=False)
+        layer = Limits(answer, limits, full=lambda: False)
+        scope = {"type": "http", "path": "/", "headers": [], "state": {"request_id": "id"}}
+        await layer(scope, sender.receive, sender.send)  # type: ignore[arg-type]
+        return sender
+
+    assert asyncio.run(scenario()).body == b"piecepiecepiece"

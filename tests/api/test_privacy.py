@@ -62,6 +62,8 @@ def test_many_who_are_due_wait_for_a_confirmation_that_names_their_number(staff)
     job = client.post(f"{path}/retention/run", json={"confirm": True}).json()
     assert ended(client, job)["result"]["erased"] == 30
     assert [s["id"] for s in client.get(f"{path}/subjects").json()["items"]] == ["ann"]
+    lines = client.get(f"{path}/retention/receipts").text.splitlines()
+    assert len(lines) == 30 and all(set(json.loads(line)) == {"body", "signature", "public_key"} for line in lines)
 
 
 def test_consent_is_required_given_with_the_pictures_and_withdrawn(gallery, portraits):

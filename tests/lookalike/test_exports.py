@@ -124,6 +124,23 @@ def test_everything_arrives_under_the_same_ids_and_answers_as_before(filled, the
     assert asked[0].similarity == pytest.approx(asked[1].similarity, abs=1e-6)
 
 
+def test_rules_withdrawals_and_renewals_go_along(filled, there, admin):
+    here = filled()
+    rules = {"require_consent": True, "erase_expired_consent": True}
+    entry = here.house.audit.page(0, 1)[0]
+    where = here.house.records.collection("staff")
+    here.house.records.change_collection(where, lambda c: replace(c, **rules), entry)
+    withdrawn = Consent("consent", "no. 7", None, "2026-02-01T00:00:00+00:00")
+    here.house.records.change_subject(
+        where, "p0", lambda s: replace(s, consent=withdrawn, renewed_at=1_800_000_000.5), entry
+    )
+    there.take_in(admin, here.export(admin), here)
+    arrived = there.house.records.collection("staff")
+    assert (arrived.require_consent, arrived.erase_expired_consent) == (True, True)
+    subject = there.house.records.subject(arrived, "p0")
+    assert (subject.consent, subject.renewed_at) == (withdrawn, 1_800_000_000.5)
+
+
 def test_no_key_and_no_ciphertext_goes_along(filled, there, admin):
     here = filled()
     there.take_in(admin, here.export(admin), here)

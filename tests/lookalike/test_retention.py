@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pytest
 from lookalike.domain import Consent
 from lookalike.errors import InvalidInput, NeedsConfirmation, PermissionDenied, SubjectNotFound
 from lookalike.retention import Retention
+from security.receipts import check_receipt
 from security.sealed_retention import SealedRetention
 from tests.lookalike.conftest import Clock, House, open_at
 
@@ -84,6 +86,11 @@ def test_the_daily_job_erases_them_with_a_receipt_a_ledger_line_and_an_audit_ent
         ("Ben", "past_retention"),
     ]
     assert all(len(e.details["receipt_sha256"]) == 64 for e in entries)
+    receipts = kept.retention.receipts(admin, "staff")
+    digests = [hashlib.sha256(receipt.body.encode()).hexdigest() for receipt in receipts]
+    assert digests == [e.details["receipt_sha256"] for e in entries]
+    public_key = kept.house.records._keyring.public_key
+    assert [check_receipt(receipt, public_key)["kind"] for receipt in receipts] == ["subject", "subject"]
     lines = [json.loads(line) for line in kept.house.rows.read().settings("ledger/").values()]
     assert [line["kind"] for line in lines] == ["subject", "subject"]
 
