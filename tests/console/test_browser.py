@@ -356,7 +356,7 @@ def test_a_session_that_ended_leads_to_the_door_and_back(look: Look, service: tu
     client.revoke_api_key(key["id"])
     page.locator("#files").set_input_files(png("a.png", encoded(scene(2), "PNG")))
     page.wait_for_url("**/console/sign-in?next=*")
-    expect(page.locator("main")).to_contain_text("Your session has ended")
+    expect(page.locator("main")).to_contain_text("Your session has ended, or there was none.")
     page.get_by_label("API key").fill(KEY)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/console/collections/staff/identify")

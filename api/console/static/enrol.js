@@ -129,8 +129,11 @@ async function open() {
   at("open-camera").disabled = true;
   at("video").srcObject = stream;
   await at("video").play();
-  at("take").focus();
-  watch();
+  at("close-camera").focus();
+  const faces = texts.faces === "yes";
+  at("hint").hidden = !faces;
+  at("take").disabled = faces;
+  if (faces) watch();
 }
 
 function close() {
