@@ -31,9 +31,13 @@ def serve() -> None:
     try:
         if services.first_key is not None and settings.bootstrap_key_file is None:
             print(f"admin key, shown this once: {services.first_key}", flush=True)
-        serve_forever(services, create_app(services), lambda url: print(f"ready {url}", flush=True))
+        serve_forever(services, create_app(services), _tell)
     finally:
         services.close()
+
+
+def _tell(url: str) -> None:
+    print(f"ready {url}\nconsole {url}/", flush=True)
 
 
 def demo(

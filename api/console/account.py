@@ -28,13 +28,11 @@ def own_page(wanted: str) -> str:
 
 
 @door.get(SIGN_IN)
-async def ask_for_key(
-    request: Request, next: Annotated[str, Query(max_length=2100)] = "", ended: bool = False
-) -> Response:
+async def ask_for_key(request: Request, next: Annotated[str, Query(max_length=2100)] = "") -> Response:
     """The page to sign in."""
     if session_of(request) is not None:
         return go(own_page(next))
-    return page(request, "sign_in.html", next=own_page(next), ended=ended, wrong=False)
+    return page(request, "sign_in.html", next=own_page(next), wrong=False)
 
 
 @door.post(SIGN_IN)
@@ -48,7 +46,7 @@ async def sign_in(request: Request, edge: EdgeDep) -> Response:
         session = await edge.pool.run(sessions.begin, form.get("key", "").strip(), request.state.request_id)
     except Unauthenticated:
         edge.services.refusals.note(request.client.host if request.client is not None else "")
-        return page(request, "sign_in.html", 401, next=target, ended=False, wrong=True)
+        return page(request, "sign_in.html", 401, next=target, wrong=True)
     response = go(target)
     cookies.give(response, sessions.cookie(session))
     return response

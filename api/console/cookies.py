@@ -20,7 +20,7 @@ _AREA = "/console/"
 def is_console(scope: Scope) -> bool:
     """Whether a request is for a page of the console, and not for the API."""
     path: str = scope["path"]
-    return path.startswith(_AREA) or (path == "/" and scope["method"] in ("GET", "HEAD"))
+    return path.startswith(_AREA) or (path in ("/", "/console") and scope["method"] in ("GET", "HEAD"))
 
 
 def sent_cookie(headers: list[tuple[bytes, bytes]]) -> str | None:

@@ -158,6 +158,13 @@ missing = APIRouter(route_class=ConsoleRoute, include_in_schema=False)
 """What is asked for below /console and is not there; it comes after all other pages."""
 
 
+@missing.get("/console")
+@missing.get("/console/")
+async def go_to_overview() -> Response:
+    """Where the console would be looked for: it begins at /."""
+    return go("/")
+
+
 @missing.get("/console/{rest:path}")
 async def answer_missing(rest: str, request: Request) -> Response:
     """A page that says so."""
@@ -166,7 +173,8 @@ async def answer_missing(rest: str, request: Request) -> Response:
 
 def _renew(request: Request, response: Response) -> None:
     session = session_of(request)
-    if session is None or "set-cookie" in response.headers:
+    by_itself = "piece" in request.query_params  # a page that keeps itself fresh is no sign of somebody before it
+    if session is None or by_itself or "set-cookie" in response.headers:
         return
     sessions = request.app.state.edge.services.sessions
     renewed = sessions.renewed(session)

@@ -206,7 +206,7 @@ def test_the_threshold_page_says_what_a_rate_means_and_saves_it(admin: Visitor, 
     page = admin.get(where).text
     assert "About 1 false alarm in 100 visitors who are not enrolled." in page
     assert "With one person enrolled, a match needs a similarity of" in page
-    assert "cannot be told yet: 20 subjects" in page
+    assert "cannot be told yet: it takes 20 subjects" in page
     choices = json.loads(unescape(re.search(r'data-choices="([^"]+)"', page).group(1)))
     bars = [choice["similarity"] for choice in choices]
     assert bars == sorted(bars) and len(choices) > 10

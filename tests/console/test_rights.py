@@ -60,7 +60,9 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", UNKNOWNS + "/{unknown}/enrol"): Permission.ENROL,
     ("POST", UNKNOWNS + "/{unknown}/dismiss"): Permission.ENROL,
     ("POST", UNKNOWNS + "/{unknown}/erase"): Permission.ERASE,
-    ("GET", "/console/{rest:path}"): SIGNED_IN,
+    ("GET", "/console"): OPEN,
+    ("GET", "/console/"): OPEN,
+    ("GET", "/console/{rest:path}"): OPEN,
 }
 VALUES = dict.fromkeys(("collection", "subject", "sample", "unknown", "face", "id", "name"), "nobody")
 ENDS_THE_SESSION = ("POST", "/console/sign-out")

@@ -11,6 +11,7 @@ from api.console import texts
 from api.console.texts import choose, read_catalogues
 from api.errors import FAULTS
 from embedder.quality import REASONS
+from lookalike.errors import FaceNotFound, ImageTooLarge, ImageTooSmall, UnsupportedImage
 from security.rbac import ROLES
 
 FOLDER = Path(texts.__file__).parent
@@ -53,8 +54,9 @@ def test_a_text_that_depends_on_a_number_has_both_forms():
 
 def test_reasons_roles_and_errors_are_said_in_words():
     names = english()
-    for reason in REASONS:
-        assert f"reasons.{reason}" in names and f"hints.{reason}" in names
+    refusals = (UnsupportedImage, ImageTooLarge, ImageTooSmall, FaceNotFound)
+    assert all(f"reasons.{refusal.code}" in names for refusal in refusals)
+    assert all(f"reasons.{reason}" in names and f"hints.{reason}" in names for reason in REASONS)
     assert all(f"roles.{role}.name" in names for role in ROLES)
     assert {name.removeprefix("errors.") for name in names if name.startswith("errors.")} - {"home", "id"} <= set(
         FAULTS

@@ -2,7 +2,7 @@
 
 import { failure, put, send, shape, takesFiles } from "./shared.js";
 
-const LOOK_EVERY_MS = 700;
+const LOOK_EVERY_MS = 1000;
 const PROBE_SIDE = 640;
 
 const area = document.querySelector("#enrol");
@@ -46,6 +46,7 @@ function row(file) {
   const picture = document.createElement("img");
   picture.alt = "";
   picture.src = URL.createObjectURL(file);
+  picture.addEventListener("error", () => picture.removeAttribute("src"));
   const text = document.createElement("div");
   const name = document.createElement("p");
   name.className = "file";
@@ -128,8 +129,11 @@ async function open() {
   at("open-camera").disabled = true;
   at("video").srcObject = stream;
   await at("video").play();
-  at("take").focus();
-  watch();
+  at("close-camera").focus();
+  const faces = texts.faces === "yes";
+  at("hint").hidden = !faces;
+  at("take").disabled = faces;
+  if (faces) watch();
 }
 
 function close() {
@@ -143,6 +147,8 @@ function close() {
 
 async function watch() {
   while (stream) {
+    await new Promise((done) => setTimeout(done, LOOK_EVERY_MS));
+    if (!stream || document.hidden) continue;
     try {
       const { blob, scale } = await still(PROBE_SIDE, 0.85);
       const body = new FormData();
@@ -153,7 +159,6 @@ async function watch() {
     } catch {
       // One look that failed says nothing; the next one comes soon.
     }
-    await new Promise((done) => setTimeout(done, LOOK_EVERY_MS));
   }
 }
 
