@@ -37,7 +37,7 @@ def job_kinds(gallery: Gallery, reindexer: Reindexer, imports: Imports, rotation
 
     def rotate(caller: Caller, job: Job, progress: Progress) -> Result:
         which = (job.collection, job.collection_id) if job.collection is not None and job.collection_id else None
-        return rotation.run(caller, which, job.created_at, progress, due=bool(job.params.get("due")))
+        return rotation.run(caller, which, progress, due=bool(job.params.get("due")))
 
     return {"calibrate": calibrate, "reindex": reindex, "retire": retire, "import": imports.run, "rotate": rotate}
 
