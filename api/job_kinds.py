@@ -52,7 +52,7 @@ def job_kinds(
 
     def rotate(caller: Caller, job: Job, progress: Progress) -> Result:
         which = (job.collection, job.collection_id) if job.collection is not None and job.collection_id else None
-        return rotation.run(caller, which, job.created_at, progress, due=bool(job.params.get("due")))
+        return rotation.run(caller, which, progress, due=bool(job.params.get("due")))
 
     return {
         "calibrate": calibrate,

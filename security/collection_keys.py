@@ -95,18 +95,23 @@ def decode_versions(plain: bytes) -> list[Version]:
 
 @dataclass(frozen=True, slots=True)
 class KeyHistory:
-    """minimum: no version below it may stand in the row; made: version → seconds since 1970, but for version 1."""
+    """minimum: no version below it may stand in the row; made: version → seconds since 1970, but for version 1.
+
+    by: the request that the newest version was made for, so that a job which begins again makes no second one.
+    """
 
     minimum: int = 1
     made: Mapping[int, float] = field(default_factory=dict)
+    by: str = ""
 
     def encode(self) -> bytes:
-        return canonical({"minimum": self.minimum, "made": {str(number): at for number, at in self.made.items()}})
+        made = {str(number): at for number, at in self.made.items()}
+        return canonical({"minimum": self.minimum, "made": made, "by": self.by})
 
     @classmethod
     def decode(cls, data: bytes) -> KeyHistory:
         held = json.loads(data)
-        return cls(held["minimum"], {int(number): at for number, at in held["made"].items()})
+        return cls(held["minimum"], {int(number): at for number, at in held["made"].items()}, held["by"])
 
 
 def history_setting(collection_id: str) -> str:

@@ -177,9 +177,9 @@ class KeyRotation:
     # -------------------------------------------------------------------------------------------- rotating
 
     def run(
-        self, caller: Caller, collection: tuple[str, str] | None, asked: float, progress: Progress, *, due: bool = False
+        self, caller: Caller, collection: tuple[str, str] | None, progress: Progress, *, due: bool = False
     ) -> Mapping[str, int]:
-        """Rotate one collection (its name and id) or all, but those that got their newest version since it was `asked`.
+        """Rotate one collection (its name and id) or all, but those that this request, begun before, has done already.
 
         due: only where something was erased. Raises: PermissionDenied, CollectionNotFound, Conflict, TamperedData.
         """
@@ -194,7 +194,7 @@ class KeyRotation:
             name, before = self._sealer.open_collection(row).name, done
             with on_record(self._audit, caller, "keys.rotate", Permission.MANAGE_KEYS, name) as record:
                 told = _Told(progress, before, total)
-                rotated += _Rotating(self, record, row.id, row.lookup, told).run(asked, due=due)
+                rotated += _Rotating(self, record, row.id, row.lookup, told).run(due=due)
             done = before + reader.count(row.id)[0]
             progress(min(done, total), total)
         return {"collections": rotated, "subjects": total}
@@ -231,9 +231,9 @@ class _Rotating:
         self._lookup = lookup
         self._told = told
 
-    def run(self, asked: float, *, due: bool) -> bool:
+    def run(self, *, due: bool) -> bool:
         """Whether there was anything to do."""
-        if not until_unmoved(lambda: self._rows.write(lambda tx: self._begin(tx, asked, due))):
+        if not until_unmoved(lambda: self._rows.write(lambda tx: self._begin(tx, due))):
             self._record.details["unchanged"] = 1
             return False
         keys = self._keyring.reread(self._id)
@@ -264,14 +264,14 @@ class _Rotating:
 
     # ------------------------------------------------------------------------------------------------ steps
 
-    def _begin(self, tx: RowWriter, asked: float, due: bool) -> bool:
+    def _begin(self, tx: RowWriter, due: bool) -> bool:
         """Add a version, unless there are two already. False if there is nothing to do."""
         row = self._row(tx)
         keys, history = self._keyring.keys_in(row), self._keyring.history(tx, self._id)
         if len(keys.versions) > 1:
             return True
         newest = keys.versions[-1]
-        if history.made.get(newest.number, row.created_at) >= asked:
+        if history.by == self._record.caller.request_id:
             return False
         if due and tx.get_setting(DUE + self._id) is None:
             return False
@@ -280,7 +280,7 @@ class _Rotating:
         self._keyring.root.require_current(tx, wrapped)
         tx.put_collection(replace(row, wrapped_key=wrapped))
         made = {**history.made, added.number: self._clock()}
-        self._keyring.put_history(tx, self._id, replace(history, made=made))
+        self._keyring.put_history(tx, self._id, replace(history, made=made, by=self._record.caller.request_id))
         note_begun(tx, self._id, self._clock())
         self._audit.prepare(replace(self._record.entry(), details={"version": added.number, "begun": 1}))(tx)
         return True

@@ -6,16 +6,19 @@ Keys and salts are made of counters, so that a run gives the same files; nothing
 from __future__ import annotations
 
 import json
+import struct
 from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from tests.security.reference_envelope import context_bytes, seal_record, seal_stream, seal_to, wrap_key
+from tests.security.reference_envelope import context_bytes, key_id, seal_record, seal_stream, seal_to, wrap_key
 
 FOLDER = Path(__file__).parent / "vectors"
 KEY, OTHER = bytes(range(32)), bytes(range(100, 132))
+PASSPHRASE = "eine lange Passphrase für den Test".encode()
 SALT, PREFIX, NONCE = bytes(range(32, 64)), bytes(range(7)), bytes(range(12))
 CONTEXT: dict[str, str | int] = {
     "deployment": "d" * 32,
@@ -36,6 +39,7 @@ def main() -> None:
         "records": records(),
         "streams": streams(),
         "keys": keys(),
+        "roots": roots(),
         "bundles": bundles(),
         "recipients": recipients(),
     }
@@ -149,6 +153,94 @@ def keys() -> list[dict[str, object]]:
         case("cut by one byte", KEY, CONTEXT, good[:-1], None),
         case("one byte more", KEY, CONTEXT, good + b"\x00", None),
         case("nothing", KEY, CONTEXT, b"", None),
+    ]
+
+
+def roots() -> list[dict[str, object]]:
+    """What a root opens: a collection's versions, a handover to another root; and a passphrase that gives a root.
+
+    gives: version → key in hex, or the root in hex; None: an implementation must refuse it.
+    """
+    row = {**dict.fromkeys(CONTEXT, ""), "deployment": "d" * 32, "collection": "c" * 32, "type": "collection-key"}
+    row |= {"schema": 1, "version": 0}
+    first, second = (1, OTHER), (2, OTHER[::-1])
+
+    def versions(*held: tuple[int, bytes], cut: int = 0, context: dict[str, str | int] = row, root: bytes = KEY) -> str:
+        plain = b"".join(number.to_bytes(4, "big") + key for number, key in held)
+        return seal_record(root, plain[: len(plain) - cut], context, SALT).hex()
+
+    def wrapped(note: str, sealed: str, gives: dict[str, str] | None, context: dict[str, str | int] = row) -> dict:
+        return {
+            "kind": "versions",
+            "note": note,
+            "key": KEY.hex(),
+            "context": context,
+            "sealed": sealed,
+            "gives": gives,
+        }
+
+    one, both = {"1": OTHER.hex()}, {"1": OTHER.hex(), "2": OTHER[::-1].hex()}
+    made = [
+        wrapped("one version", versions(first), one),
+        wrapped("two versions, in the middle of a rotation", versions(first, second), both),
+        wrapped("the first one destroyed", versions(second), {"2": OTHER[::-1].hex()}),
+        wrapped("newest first", versions(second, first), None),
+        wrapped("a version twice", versions(first, (1, KEY)), None),
+        wrapped("version 0", versions((0, OTHER)), None),
+        wrapped("no version", versions(), None),
+        wrapped("cut within a key", versions(first, second, cut=1), None),
+        wrapped("wrapped by another root", versions(first, root=OTHER), None),
+        wrapped("another collection's", versions(first, context={**row, "collection": "b" * 32}), None),
+        wrapped("a deployment key in its place", versions(first, context={**row, "type": "deployment-key"}), None),
+    ]
+    return [*made, *_handovers(), *_passphrases()]
+
+
+def _handovers() -> list[dict[str, object]]:
+    """From KEY to OTHER. now: seconds since 1970."""
+    until = 1_800_000_600.0
+    held = struct.pack(">d", until)
+    context = {**dict.fromkeys(CONTEXT, ""), "deployment": "d" * 32, "type": "root-handover", "schema": 1, "version": 0}
+    good = held + seal_record(KEY, OTHER, {**context, "record": f"{key_id(KEY).hex()}/{held.hex()}"}, SALT)
+    unbound = held + seal_record(KEY, OTHER, {**context, "record": key_id(KEY).hex()}, SALT)
+    cases: list[tuple[str, bytes, float, str | None]] = [
+        ("a handover", good, until - 1, OTHER.hex()),
+        ("a handover that is over", good, until + 1, None),
+        ("a handover that was prolonged", struct.pack(">d", until + 3600) + good[8:], until + 1, None),
+        ("a handover whose time is not bound", unbound, until - 1, None),
+        ("a handover with a changed tag", flipped(good, len(good) - 1), until - 1, None),
+        ("a handover that is cut", good[:20], until - 1, None),
+        ("a handover without a time", b"", until - 1, None),
+    ]
+    return [
+        {"kind": "handover", "note": note, "key": KEY.hex(), "sealed": sealed.hex(), "now": now, "gives": gives}
+        for note, sealed, now, gives in cases
+    ]
+
+
+def _passphrases() -> list[dict[str, object]]:
+    """The root that the costs asked for give of a passphrase. What is refused is refused before it is derived."""
+    costs: dict[str, object] = {
+        "kdf": "argon2id",
+        "iterations": 3,
+        "memory_kib": 262_144,
+        "lanes": 4,
+        "salt": "07" * 16,
+    }
+    derived = Argon2id(salt=b"\x07" * 16, length=32, iterations=3, lanes=4, memory_cost=262_144).derive(PASSPHRASE)
+    hostile: dict[str, dict[str, object]] = {
+        "fewer passes": {**costs, "iterations": 2},
+        "less memory": {**costs, "memory_kib": 262_143},
+        "memory beyond reason": {**costs, "memory_kib": 1 << 40},
+        "another derivation": {**costs, "kdf": "pbkdf2"},
+        "a short salt": {**costs, "salt": "07" * 15},
+        "no salt": {name: value for name, value in costs.items() if name != "salt"},
+    }
+    made: list[tuple[str, dict[str, object], str | None]] = [("a passphrase", costs, derived.hex())]
+    made += [(note, held, None) for note, held in hostile.items()]
+    return [
+        {"kind": "passphrase", "note": note, "passphrase": PASSPHRASE.decode(), "held": held, "gives": gives}
+        for note, held, gives in made
     ]
 
 

@@ -27,7 +27,7 @@ from security.root_places import RootAccess
 from security.rotation import KeyRotation
 from security.sealed_records import SealedRecords
 from tests.security.conftest import ENTRY, Clock, new_collection, new_sample
-from tests.security.test_rotation import ADMIN, Fragile, Killed, names, row_of
+from tests.security.test_rotation import ADMIN, Fragile, Killed, asking, names, row_of
 
 FILE = "file:keys/root.key"
 OLD, NEW = "a long passphrase", "another passphrase"
@@ -120,7 +120,7 @@ def test_a_process_that_runs_follows_and_writes_on(rows, keyring, records, colle
     other.create_collection(new_collection("staff"), ENTRY)
     clock.now += 60
     log = SealedAuditLog(rows, ring, clock)
-    KeyRotation(rows, ring, log, Ledger(rows, ring, log), clock=clock).run(ADMIN, None, clock.now, lambda *_: None)
+    KeyRotation(rows, ring, log, Ledger(rows, ring, log), clock=clock).run(asking(), None, lambda *_: None)
     move(rows, ring, clock, tmp_path, "file:third.key")
 
     assert third.root.id != keyring.root.id

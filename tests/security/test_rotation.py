@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +40,13 @@ from tests.security.test_sealed_snapshots import read
 from tests.security.test_sealed_unknowns import seen
 
 ADMIN = Caller(principal_for("local:0", [Grant("admin")]), "request-1")
+
+
+def asking() -> Caller:
+    """An admin with a request of its own, as each job is one."""
+    return Caller(ADMIN.principal, secrets.token_hex(8))
+
+
 PEOPLE = ("anna", "ben", "carla", "dora", "emil")
 
 
@@ -63,7 +71,7 @@ def people(records: SealedRecords, collection) -> list:
 def run(rotation: KeyRotation, clock: Clock, collection=None, told: Callable[[int, int], None] = lambda *_: None):
     clock.now += 60.0
     which = (collection.name, collection.id) if collection is not None else None
-    return rotation.run(ADMIN, which, clock.now, told)
+    return rotation.run(asking(), which, told)
 
 
 def row_of(rows: Rows, collection):
@@ -238,7 +246,7 @@ def test_it_is_on_record_with_its_versions(audit, collection, rotation, clock):
 def test_only_who_manages_keys_may(rotation, collection, audit):
     operator = Caller(principal_for("key:1", [Grant("operator")]), "request-2")
     with pytest.raises(PermissionDenied):
-        rotation.run(operator, None, 0.0, lambda *_: None)
+        rotation.run(operator, None, lambda *_: None)
     with pytest.raises(PermissionDenied):
         rotation.status(operator)
     assert [e.outcome for e in audit.page(0, 100) if e.principal == "key:1"] == ["denied", "denied"]
@@ -250,7 +258,7 @@ def test_an_admin_of_one_collection_sees_and_rotates_that_one_alone(records, col
 
     assert [c.collection for c in rotation.status(admin).collections] == ["staff"]
     with pytest.raises(PermissionDenied):
-        rotation.run(admin, None, clock.now + 1, lambda *_: None)
+        rotation.run(admin, None, lambda *_: None)
 
 
 # ------------------------------------------------------------------------------------------ while serving
@@ -405,11 +413,9 @@ def test_killed_at_any_write_everything_opens_and_the_next_rotation_ends_it(
 
 def test_a_job_that_begins_again_rotates_nothing_twice(rotation, records, collection, people, clock):
     records.create_collection(new_collection("staff"), ENTRY)
-    clock.now += 60
-    asked = clock.now
 
-    assert rotation.run(ADMIN, None, asked, lambda *_: None)["collections"] == 2
-    assert rotation.run(ADMIN, None, asked, lambda *_: None)["collections"] == 0
+    assert rotation.run(ADMIN, None, lambda *_: None)["collections"] == 2
+    assert rotation.run(ADMIN, None, lambda *_: None)["collections"] == 0
     assert {c.minimum for c in rotation.status(ADMIN).collections} == {2}
 
 
@@ -424,7 +430,7 @@ def test_two_rotations_at_once_help_each_other(rows, records, collection, people
 
     def rotate(mine: KeyRotation) -> None:
         try:
-            mine.run(ADMIN, (collection.name, collection.id), clock.now, lambda *_: None)
+            mine.run(ADMIN, (collection.name, collection.id), lambda *_: None)
         except BaseException as error:
             failures.append(error)
 
@@ -572,13 +578,9 @@ def test_an_erasure_makes_a_rotation_due_and_the_rotation_ends_that(rows, record
     assert rotation.due(3600.5) == []
     assert rotation.due(3600.0) == [(collection.name, collection.id)]
     clock.now += 1
-    assert (
-        rotation.run(ADMIN, (collection.name, collection.id), clock.now, lambda *_: None, due=True)["collections"] == 1
-    )
+    assert rotation.run(asking(), (collection.name, collection.id), lambda *_: None, due=True)["collections"] == 1
     assert rotation.due(0.0) == []
-    assert (
-        rotation.run(ADMIN, (collection.name, collection.id), clock.now, lambda *_: None, due=True)["collections"] == 0
-    )
+    assert rotation.run(asking(), (collection.name, collection.id), lambda *_: None, due=True)["collections"] == 0
 
 
 def test_an_erased_person_s_wrapped_key_of_before_opens_with_nothing_that_is_left(
