@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import typer
 
 from api.commands.enrol import show_conflicts, write_rejected
+from api.commands.following import following
 from api.commands.output import complain, print_json, progress
 from api.commands.session import open_client
 
@@ -48,7 +49,7 @@ def run_job(collection: str, path: Path, rejected: Path, *, detach: bool, as_jso
 
 def _followed(client: Client, collection: str, job: JobJson) -> JobJson:
     with progress(f"enrolling into {collection}") as told:
-        return client.wait(job, on_progress=lambda j: told(j["progress"]["done"], j["progress"]["total"]))
+        return client.wait(job, on_progress=following(told))
 
 
 def _say_begun(job: JobJson, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.commands.following import following
 from api.commands.output import JsonOption, print_json, print_table, progress
 from api.commands.session import open_client
 
@@ -92,7 +93,7 @@ def _followed(client: Client, collection: str, job: JobJson) -> JobJson:
 
     try:
         with progress(f"re-indexing {collection}") as told:
-            return client.wait(job, on_progress=lambda j: told(j["progress"]["done"], j["progress"]["total"]))
+            return client.wait(job, on_progress=following(told))
     except ClientError as error:
         raise ClientError(
             error.code, error.status, f"{error}; `lookalike reindex {collection} --resume` goes on, --cancel gives up"

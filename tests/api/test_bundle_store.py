@@ -185,6 +185,17 @@ def test_a_model_in_use_is_not_removed_and_one_that_is_not_is_gone_with_its_file
     assert list((settings.data / "bundles").iterdir()) == []
 
 
+def test_a_model_that_a_collection_is_being_moved_to_is_in_use(admin, tmp_path, maker):
+    now, new = (imported(admin, bundle(tmp_path, maker, seed=seed)) for seed in (1, 2))
+    admin.post("/v1/collections", json={"name": "shop", "kind": "image", "model": now})
+    assert admin.post("/v1/collections/shop/reindex", json={"model": new, "hold": True}).status_code == 202
+    answer = admin.delete(f"/v1/models/{new}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "model_in_use")
+
+    assert admin.delete("/v1/collections/shop/reindex").status_code == 200
+    assert admin.delete(f"/v1/models/{new}").status_code == 204
+
+
 def test_every_step_is_on_record_with_who_signed_and_what_was_accepted(admin, tmp_path, maker, audited):
     name = imported(admin, bundle(tmp_path, maker, research()))
     assert admin.post(f"/v1/models/{name}/activate", json={"accept_licence": True}).status_code == 200

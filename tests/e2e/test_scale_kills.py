@@ -180,6 +180,7 @@ def replicas(folder: Path, postgresql, cluster) -> Iterator[Replicas]:
         (folder / "root.key").write_bytes(os.urandom(32))
         (folder / "root.key").chmod(0o400)
     settings = elastic.settings() | {
+        "LOOKALIKE_PROFILE": "scale",
         "LOOKALIKE_RECORDS": postgresql.database(named.read_text()),
         "LOOKALIKE_POSTGRESQL_PASSWORD_FILE": str(postgresql.password_file),
         "LOOKALIKE_POSTGRESQL_CA": str(postgresql.ca),
@@ -347,6 +348,7 @@ def test_replicas_killed_while_the_collection_moves_to_and_fro_lose_nobody_eithe
     there = elastic.url()
     for installation in replicas.installations:
         installation.settings |= {"LOOKALIKE_INDEX": "faiss:", "LOOKALIKE_INDEXES": json.dumps([there])}
+        installation.settings["LOOKALIKE_PROFILE"] = "single"
     with_collection(replicas)
     writers = Writers(replicas, journal, portraits["obama.jpg"])
     writers.start(lambda: move(replicas, journal, there))

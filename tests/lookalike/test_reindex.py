@@ -175,6 +175,24 @@ def test_a_model_that_is_gone_is_told_and_one_can_go_back(house, gallery, indexe
     assert who_is(gallery, admin, shoot, 5) == (["p5"], "scripted")
 
 
+def test_a_model_that_goes_in_the_middle_of_a_run_ends_it_and_the_old_one_answers(
+    house, gallery, indexer, admin, staff, shoot
+):
+    indexer.begin(admin, staff, model="turned")
+    turned = house.models.encoders["turned"]
+
+    def take_away(done: int, total: int) -> None:
+        house.models.encoders.pop("turned", None)
+
+    with pytest.raises(ModelNotAvailable):
+        indexer.run(admin, staff, take_away)
+    assert who_is(gallery, admin, shoot, 5) == (["p5"], "scripted")
+
+    house.models.encoders["turned"] = turned
+    assert indexer.run(admin, staff, quiet).promoted
+    assert who_is(gallery, admin, shoot, 5) == (["p5"], "turned")
+
+
 def test_samples_without_a_picture_are_named_and_stay_known_to_the_records(
     house, gallery, indexer, admin, shoot, pictures, now
 ):
