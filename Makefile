@@ -53,7 +53,7 @@ format: $(VENV)/development  ## put the code into our format
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to bench-output/
-	@for b in embed int8 search lfw promise intervals choose_template start serve reindex bulk explain prune curate train; do \
+	@for b in embed int8 search lfw promise rekognition_scale intervals choose_template start serve reindex bulk explain prune curate train; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 lock:  ## resolve the locks anew (needs uv)
