@@ -141,7 +141,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         idle_timeout_s=settings.body_idle_timeout_s,
         min_bytes_per_s=settings.body_min_bytes_per_s,
         answer_timeout_s=settings.answer_timeout_s,
-        most_bytes={models.PATH: models.most_bytes(settings), "/": MAX_BODY_BYTES},
+        most_bytes={models.PATH: models.most_bytes(settings), "/": min(MAX_BODY_BYTES, settings.max_request_bytes)},
         streamed=imports.STREAMED,
         max_streamed_bytes=imports.most_bytes(settings),
     )

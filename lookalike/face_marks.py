@@ -16,18 +16,17 @@ import numpy as np
 
 from lookalike.domain import Box, Labels, Subject
 
-_PREFIX = "face."
-
 IMAGE_ID: Final = "face.image_id"
 """The mark by which a subject is known to be a single face."""
 
 EXTERNAL_IMAGE_ID: Final = "face.external_image_id"
 USER_ID: Final = "face.user_id"
 BOX: Final = "face.box"
+CONFIDENCE: Final = "face.confidence"
 HAS_FACES: Final = "face.associated"
 """The mark of a user that faces were ever given to: to erase it is to erase them."""
 
-CONFIDENCE: Final = "face.confidence"
+MARKS = frozenset({IMAGE_ID, EXTERNAL_IMAGE_ID, USER_ID, BOX, CONFIDENCE, HAS_FACES})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,8 +58,8 @@ def face_id(text: str) -> str:
 
 def with_marks_of(before: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata that a caller wants in the place of `before`. Marks are the service's: they stay as they are."""
-    kept = {name: value for name, value in before.items() if name.startswith(_PREFIX)}
-    return {name: value for name, value in metadata.items() if not name.startswith(_PREFIX)} | kept
+    kept = {name: value for name, value in before.items() if name in MARKS}
+    return {name: value for name, value in metadata.items() if name not in MARKS} | kept
 
 
 def marks(image_id: str, external_image_id: str | None, box: Box, confidence: float) -> dict[str, str]:
