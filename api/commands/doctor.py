@@ -302,7 +302,8 @@ def _port(settings: Settings) -> Answer:
         except OSError as error:
             if _answers(settings):
                 return "ok", f"the service answers on {where}"
-            return "wrong", f"{where} cannot be listened on: {error.strerror}"
+            why = f"{error.strerror}, and what answers there does not show our certificate"
+            return "wrong", f"{where} cannot be listened on: {why}"
     return "ok", f"{where} is free"
 
 
