@@ -59,7 +59,7 @@ def test_a_change_sees_the_newest_state_and_none_is_lost(records, collection):
     ((subject, _),) = records.add_subjects(collection, [face(1)], ENTRY)
 
     def count(n: int) -> None:
-        records.change_subject(collection, subject, lambda s: replace(s, metadata={**s.metadata, str(n): "x"}), ENTRY)
+        records.change_same(collection, subject, lambda s: replace(s, metadata={**s.metadata, str(n): "x"}), ENTRY)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(count, range(12)))
@@ -70,10 +70,10 @@ def test_a_change_of_one_erased_or_made_anew_is_refused(records, collection):
     ((subject, _),) = records.add_subjects(collection, [face(1)], ENTRY)
     records.erase_subject(collection, "face 1", ENTRY)
     with pytest.raises(SubjectNotFound):
-        records.change_subject(collection, subject, lambda s: s, ENTRY)
+        records.change_same(collection, subject, lambda s: s, ENTRY)
     records.add_subjects(collection, [face(1)], ENTRY)
     with pytest.raises(SubjectNotFound):
-        records.change_subject(collection, subject, lambda s: s, ENTRY)
+        records.change_same(collection, subject, lambda s: s, ENTRY)
 
 
 def test_a_change_that_is_refused_writes_nothing(records, collection, audit):
@@ -84,7 +84,7 @@ def test_a_change_that_is_refused_writes_nothing(records, collection, audit):
         raise Conflict("no")
 
     with pytest.raises(Conflict):
-        records.change_subject(collection, subject, refuse, ENTRY)
+        records.change_same(collection, subject, refuse, ENTRY)
     assert audit.verify().entries == before
 
 
