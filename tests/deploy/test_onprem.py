@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def namespace() -> Iterator[Namespace]:
     try:
         made.make()
     except subprocess.CalledProcessError as error:
+        with suppress(subprocess.CalledProcessError):
+            made.remove()
         pytest.skip(f"left out: no network namespace can be made here: {error.stderr.strip()}")
     yield made
     made.remove()
