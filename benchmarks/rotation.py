@@ -127,8 +127,15 @@ class Load:
         client.put_subject(COLLECTION, name, metadata={"turn": str(turn)})
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def served(environment: dict[str, str], folder: Path) -> Iterator[Callable[[], Client]]:
+def served(environment: dict[str, str], folder: Path) -> Iterator[tuple[Callable[[], Client], int]]:
+    """A service, how to connect to it, and its process id."""
     with (folder / "service.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from api.cli import main; main()", "serve"],
@@ -136,7 +143,7 @@ def served(environment: dict[str, str], folder: Path) -> Iterator[Callable[[], C
         )  # fmt: skip
     try:
         url = next(line.split()[1] for line in process.stdout or () if line.startswith("ready "))
-        yield lambda: Client(url, api_key=KEY, ca=folder / "data/tls/ca.crt", retries=0)
+        yield lambda: Client(url, api_key=KEY, ca=folder / "data/tls/ca.crt", retries=0), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -191,7 +198,7 @@ def main() -> None:
         environment = {**{k: v for k, v in os.environ.items() if not k.startswith("LOOKALIKE_")}, **chosen}
         os.environ.update(chosen)
         settings = Settings()
-        with served(environment, folder) as connect, connect() as client:
+        with served(environment, folder) as (connect, _), connect() as client:
             client.create_collection(COLLECTION)
         fill(settings, asked.subjects)
         found = measure(settings, environment, folder, asked)
@@ -204,11 +211,11 @@ def main() -> None:
 def measure(settings: Settings, environment: dict[str, str], folder: Path, asked: argparse.Namespace) -> dict:
     with open_rows(settings) as rows:
         before = rows.read().subjects_page(rows.read().collections()[0].id, "", 1)[0]
-    with served(environment, folder) as connect, connect() as client, Load(connect, asked.subjects) as load:
+    with served(environment, folder) as (connect, pid), connect() as client, Load(connect, asked.subjects) as load:
         time.sleep(asked.quiet_s)
-        start = time.perf_counter()
+        start, had = time.perf_counter(), cpu_s(pid)
         job = client.wait(client.rotate_keys(COLLECTION))
-        end = time.perf_counter()
+        end, used = time.perf_counter(), cpu_s(pid) - had
         time.sleep(2.0)
         status = client.key_status()["items"][0]
         refused = refuses_old_row(settings, client, before)
@@ -220,6 +227,7 @@ def measure(settings: Settings, environment: dict[str, str], folder: Path, asked
         "subjects": asked.subjects,
         "rotation_s": round(end - start, 2),
         "bar_s": BAR_S,
+        "service_cpu_s": round(used, 2),
         "job": job["result"],
         "versions": versions,
         "before": load.between(start - asked.quiet_s, start),

@@ -131,8 +131,9 @@ class KeyRotation:
             if not caller.principal.may_anywhere(Permission.MANAGE_KEYS):
                 caller.principal.require(Permission.MANAGE_KEYS, None)
             named = [(self._sealer.open_collection(row).name, row) for row in reader.collections()]
+            facts = root_facts(reader)
             return KeyStatus(
-                root_facts(reader),
+                facts if may(Permission.MANAGE_KEYS, None) else replace(facts, shown=f"{facts.kind}:"),
                 self._keyring.root.id.hex(),
                 max(handovers(reader).values(), default=None),
                 [
@@ -156,7 +157,10 @@ class KeyRotation:
         reader, now = self._rows.read(), self._clock()
         unfinished = False
         for row in reader.collections():
-            unfinished = len(self._keyring.unwrap_collection(row).versions) > 1 or unfinished
+            try:
+                unfinished = len(self._keyring.unwrap_collection(row).versions) > 1 or unfinished
+            except (TamperedData, CollectionNotFound):
+                continue  # whoever asks for the collection is told
         if unfinished:
             self._heads()
         over = [name for name, until in handovers(reader).items() if until < now]
@@ -189,15 +193,22 @@ class KeyRotation:
         if collection is not None and not rows:
             raise CollectionNotFound("there is no such collection")
         total = sum(reader.count(row.id)[0] for row in rows)
-        done, rotated = 0, 0
+        done, rotated, failed = 0, 0, None
         for row in rows:
-            name, before = self._sealer.open_collection(row).name, done
-            with on_record(self._audit, caller, "keys.rotate", Permission.MANAGE_KEYS, name) as record:
-                told = _Told(progress, before, total)
-                rotated += _Rotating(self, record, row.id, row.lookup, told).run(due=due)
-            done = before + reader.count(row.id)[0]
+            try:
+                rotated += self._rotate(caller, row, _Told(progress, done, total), due)
+            except (TamperedData, CollectionNotFound, Conflict) as error:  # the others are not to wait for this one
+                failed = failed or error
+            done += reader.count(row.id)[0]
             progress(min(done, total), total)
+        if failed is not None:
+            raise failed
         return {"collections": rotated, "subjects": total}
+
+    def _rotate(self, caller: Caller, row: CollectionRow, told: _Told, due: bool) -> bool:
+        name = self._sealer.open_collection(row).name
+        with on_record(self._audit, caller, "keys.rotate", Permission.MANAGE_KEYS, name) as record:
+            return _Rotating(self, record, row.id, row.lookup, told).run(due=due)
 
     def _named(self, reader: RowReader, name: str) -> CollectionRow:
         row = reader.collection_by_lookup(self._sealer.collection_lookup(name))

@@ -256,7 +256,9 @@ def test_an_admin_of_one_collection_sees_and_rotates_that_one_alone(records, col
     records.create_collection(new_collection("staff"), ENTRY)
     admin = Caller(principal_for("key:1", [Grant("admin", "staff")]), "request-2")
 
-    assert [c.collection for c in rotation.status(admin).collections] == ["staff"]
+    found = rotation.status(admin)
+    assert [c.collection for c in found.collections] == ["staff"]
+    assert (found.root.shown, rotation.status(ADMIN).root.shown) == ("file:", "file:keys/root.key")
     with pytest.raises(PermissionDenied):
         rotation.run(admin, None, lambda *_: None)
 
@@ -264,6 +266,12 @@ def test_an_admin_of_one_collection_sees_and_rotates_that_one_alone(records, col
 # ------------------------------------------------------------------------------------------ while serving
 
 
+shared_by_threads = pytest.mark.parametrize(
+    "rows", ["sqlite", pytest.param("postgresql", marks=pytest.mark.service)], indirect=True
+)
+
+
+@shared_by_threads
 def test_writes_and_reads_go_on_while_keys_are_rotated_again_and_again(
     rows, records, collection, people, rotation, clock, tmp_path
 ):
@@ -291,10 +299,10 @@ def test_writes_and_reads_go_on_while_keys_are_rotated_again_and_again(
     threads = [
         threading.Thread(target=work, args=(number, another_process(rows, tmp_path, clock)[1])) for number in range(2)
     ]
-    rotation_module.SETTLE_S = 0.3
+    rotation_module.SETTLE_S = 3.0  # longer than a thread is held up on a busy machine
     for thread in threads:
         thread.start()
-    for _ in range(3):
+    for _ in range(2):
         run(rotation, clock)
     ended.set()
     for thread in threads:
@@ -303,7 +311,7 @@ def test_writes_and_reads_go_on_while_keys_are_rotated_again_and_again(
     assert not failures
     assert names(records, records.collection(collection.name)) == sorted([*people, *added])
     (found,) = rotation.status(ADMIN).collections
-    assert [(v.version, v.subjects) for v in found.versions] == [(4, len(people) + len(added))]
+    assert [(v.version, v.subjects) for v in found.versions] == [(3, len(people) + len(added))]
 
 
 def test_a_process_with_the_old_version_in_memory_takes_up_the_new_one(
@@ -419,6 +427,7 @@ def test_a_job_that_begins_again_rotates_nothing_twice(rotation, records, collec
     assert {c.minimum for c in rotation.status(ADMIN).collections} == {2}
 
 
+@shared_by_threads
 def test_two_rotations_at_once_help_each_other(rows, records, collection, people, clock, tmp_path):
     def one() -> KeyRotation:
         ring, _ = another_process(rows, tmp_path, clock)
@@ -550,6 +559,21 @@ def test_wrapped_keys_swapped_between_subjects_or_collections_are_refused_and_st
     assert len(rotation.status(ADMIN).collections[1].versions) == 2
     run(rotation, clock, collection)
     assert names(records, collection) == people
+
+
+def test_one_collection_that_does_not_open_keeps_no_other_from_its_rotation(
+    rows, records, people, collection, clock, rotation
+):
+    other = new_collection("staff")
+    records.create_collection(other, ENTRY)
+    row = row_of(rows, collection)
+    put_back(rows, row=replace(row, wrapped_key=row.wrapped_key[:-1] + b"\0"))
+
+    with pytest.raises(TamperedData):
+        run(rotation, clock)
+    rotation.follow()
+
+    assert [v.number for v in rotation._keyring.reread(other.id).versions] == [2]
 
 
 def test_a_collection_s_wrapped_key_in_another_s_row_is_refused(rows, records, collection, rotation, clock, tmp_path):
