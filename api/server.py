@@ -9,13 +9,14 @@ silent connection stays open; `Http11Only` keeps it from that.
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h11
 import hypercorn.protocol
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 DRAIN_S = 25.0
+FAREWELL_S = 2.0
+"""How long a client may take to answer that a TLS connection is being closed."""
+
 MAX_HEADER_BYTES = 32 * 1024
 SOCKETS_FOR_ONE_HOST = 2
 
@@ -95,6 +99,11 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Hypercorn leaves this at asyncio's 30 s, and clients with idle connections answer no farewell.
+    loop.create_server = functools.partial(  # type: ignore[method-assign]
+        loop.create_server, **({"ssl_shutdown_timeout": FAREWELL_S} if context is not None else {})
+    )
+    loop.set_exception_handler(_tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
@@ -107,6 +116,13 @@ async def _serve(
     await hypercorn_serve(
         _framework(app), _config(settings, context, sockets), shutdown_trigger=until_stopped, mode="asgi"
     )
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody foresaw, but not that a client did not answer a farewell: they all do that."""
+    error = context.get("exception")
+    if not (isinstance(error, TimeoutError) and str(error) == "SSL shutdown timed out"):
+        loop.default_exception_handler(context)
 
 
 def _framework(app: FastAPI) -> ASGIFramework:

@@ -219,7 +219,7 @@ def test_hostile_requests_are_refused_and_the_service_goes_on(plain, sent):
 
 
 def test_sigterm_lets_the_request_in_hand_finish_and_exits_0(launch):
-    running = launch(slow_s=1.5)
+    running = launch(slow_s=4)
     answers: list[int] = []
 
     def ask() -> None:
@@ -230,11 +230,24 @@ def test_sigterm_lets_the_request_in_hand_finish_and_exits_0(launch):
         idle.get("/healthz")
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.7)
+        time.sleep(2)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(timeout=30) == 0
         asking.join()
     assert answers == [200]
+
+
+def test_idle_connections_that_answer_no_farewell_hold_up_neither_the_end_nor_the_log(launch):
+    running = launch("on")
+    idle = [running.connect() for _ in range(3)]
+    for connection in idle:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    running.process.send_signal(signal.SIGTERM)
+    _, log = running.process.communicate(timeout=28)  # asyncio's own patience is 30 s
+    assert running.process.returncode == 0 and "TimeoutError" not in log
+    for connection in idle:
+        connection.close()
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(plain):
