@@ -111,7 +111,7 @@ class KeyHistory:
     @classmethod
     def decode(cls, data: bytes) -> KeyHistory:
         held = json.loads(data)
-        return cls(held["minimum"], {int(number): at for number, at in held["made"].items()}, held["by"])
+        return cls(held["minimum"], {int(number): at for number, at in held["made"].items()}, held.get("by", ""))
 
 
 def history_setting(collection_id: str) -> str:

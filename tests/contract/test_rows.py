@@ -89,6 +89,26 @@ def test_a_subject_is_updated_in_place_and_cannot_change_its_collection(filled):
         filled.write(lambda tx: tx.put_subject(replace(SUBJECT, collection_id="c2")))
 
 
+def test_a_wrapped_key_is_replaced_only_if_it_is_still_the_one_that_was_read(filled):
+    others = [replace(SUBJECT, key=f"k{i}", lookup=f"l{i}".encode(), wrapped_key=b"a-old") for i in range(3)]
+    filled.write(lambda tx: [tx.put_subject(row) for row in others])
+    seq = filled.read().last_seq()
+
+    wanted = [("k0", b"a-old", b"b-new"), ("k1", b"other", b"b-new"), ("k2", b"a-old", b"b-new"), ("no", b"a", b"b")]
+    assert filled.write(lambda tx: tx.rewrap_subjects(wanted)) == 2
+    assert filled.write(lambda tx: tx.rewrap_subjects([])) == 0
+
+    found = {row.key: row for row in filled.read().subjects(["k0", "k1", "k2", "s1"])}
+    assert {key: row.wrapped_key for key, row in found.items()} == {
+        "k0": b"b-new", "k1": b"a-old", "k2": b"b-new", "s1": b"wrapped",
+    }  # fmt: skip
+    assert replace(found["k0"], wrapped_key=b"a-old") == others[0]
+    assert filled.read().last_seq() == seq
+    assert filled.read().count_wrapped("c1", 0, 2) == {b"a-": 1, b"b-": 2, b"wr": 1}
+    assert filled.read().count_wrapped("c1", 2, 3) == {b"old": 1, b"new": 2, b"app": 1}
+    assert filled.read().count_wrapped("none", 0, 2) == {}
+
+
 def test_a_subject_without_its_collection_and_a_sample_without_its_subject_are_refused(filled):
     with pytest.raises(NotFound):
         filled.write(lambda tx: tx.put_subject(replace(SUBJECT, key="x", collection_id="gone")))
