@@ -158,7 +158,9 @@ class KeyRotation:
         unfinished = False
         for row in reader.collections():
             try:
-                unfinished = len(self._keyring.unwrap_collection(row).versions) > 1 or unfinished
+                versions = self._keyring.unwrap_collection(row).versions
+                self._keyring.refuse_below(row.id, versions[0].number)
+                unfinished = len(versions) > 1 or unfinished
             except (TamperedData, CollectionNotFound):
                 continue  # whoever asks for the collection is told
         if unfinished:

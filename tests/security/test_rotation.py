@@ -539,6 +539,23 @@ def test_with_the_least_version_put_back_too_the_ledger_outside_refuses_it(
         other.collection(collection.name)
 
 
+def test_a_replica_that_followed_refuses_it_with_the_least_version_put_back_too_and_no_ledger(
+    rows, collection, people, rotation, clock, tmp_path
+):
+    history = collection_setting(collection.id, "key")
+    run(rotation, clock)
+    row, held = row_of(rows, collection), rows.read().get_setting(history)
+    ring, replica = another_process(rows, tmp_path, clock)
+    log = SealedAuditLog(rows, ring, clock)
+    run(rotation, clock)
+    KeyRotation(rows, ring, log, Ledger(rows, ring, log), clock=clock).follow()
+
+    put_back(rows, row=row, settings=[(history, held)])
+
+    with pytest.raises(TamperedData, match="an old row was put back"):
+        replica.collection(collection.name)
+
+
 def test_wrapped_keys_swapped_between_subjects_or_collections_are_refused_and_stop_a_rotation(
     rows, records, collection, people, rotation, clock
 ):
