@@ -315,9 +315,13 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         hold: bool = False,
         insist: bool = False,
         resume: bool = False,
+        rate: float | None = None,
     ) -> JobJson:
-        """Move a collection to another model or index, as a job (see `wait`); until its end all is as before."""
-        body = {**_given(model=model, index=index), "hold": hold, "insist": insist, "resume": resume}
+        """Move a collection to another model or index, as a job (see `wait`); until its end all is as before.
+
+        rate: pictures embedded in a second, at most.
+        """
+        body = {**_given(model=model, index=index, rate=rate), "hold": hold, "insist": insist, "resume": resume}
         return cast(JobJson, self._write("POST", _path("collections", collection, "reindex"), body))
 
     def promote(self, collection: str, *, insist: bool = False) -> CollectionJson:

@@ -41,8 +41,9 @@ def job_kinds(
         return calibration_result(gallery.calibrate(caller, _collection(job)))
 
     def reindex(caller: Caller, job: Job, progress: Progress) -> Result:
-        hold, insist = bool(job.params.get("hold")), bool(job.params.get("insist"))
-        return reindexer.run(caller, _collection(job), progress, hold=hold, insist=insist).as_json()
+        hold, insist, rate = bool(job.params.get("hold")), bool(job.params.get("insist")), job.params.get("rate")
+        pace = float(rate) if rate is not None else None
+        return reindexer.run(caller, _collection(job), progress, hold=hold, insist=insist, rate=pace).as_json()
 
     def retire(caller: Caller, job: Job, progress: Progress) -> Result:
         return {"generations": reindexer.retire(caller, _collection(job), now=bool(job.params.get("now")))}

@@ -102,13 +102,17 @@ class TallyOut(BaseModel):
 
 
 class NewReindex(Incoming):
-    """model, index: what to change to, the present one by default; hold: do not promote; insist: promote anyway."""
+    """model, index: what to change to, the present one by default; hold: do not promote; insist: promote anyway.
+
+    rate: pictures embedded in a second, at most; all that the machine can do by default.
+    """
 
     model: str | None = None
     index: str | None = None
     hold: bool = False
     insist: bool = False
     resume: bool = False
+    rate: float | None = Field(default=None, gt=0, le=1e6)
 
 
 class IndexStateOut(BaseModel):

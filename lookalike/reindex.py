@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ from lookalike.domain import (
 from lookalike.errors import Conflict, IndexUnavailable, InvalidInput, NoSuchGeneration, NotCalibratable
 from lookalike.live import Live, base_calibration
 from lookalike.on_record import Operation, on_record
+from lookalike.pace import Pace
 from lookalike.paired import Paired
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.roster import Roster, Rosters
@@ -93,6 +95,8 @@ class Reindexer:
         standby_s: float = 86_400.0,
         clock: Callable[[], float] = lambda: datetime.datetime.now(datetime.UTC).timestamp(),
         known_index: Callable[[str], str] = str,
+        timer: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """standby_s: how long one can roll back; known_index: raises InvalidInput for an index URL that is unknown."""
         self._records = records
@@ -104,6 +108,8 @@ class Reindexer:
         self._standby_s = standby_s
         self._clock = clock
         self._known_index = known_index
+        self._timer = timer
+        self._sleep = sleep
 
     # ----------------------------------------------------------------------------------------- by command
 
@@ -218,11 +224,20 @@ class Reindexer:
 
     # --------------------------------------------------------------------------------------------- by job
 
-    def run(self, caller: Caller, name: str, progress: Progress, *, hold: bool = False, insist: bool = False) -> Report:
+    def run(
+        self,
+        caller: Caller,
+        name: str,
+        progress: Progress,
+        *,
+        hold: bool = False,
+        insist: bool = False,
+        rate: float | None = None,
+    ) -> Report:
         """Complete the unfinished generation and promote it, unless it is to be held or is worse than the old one.
 
         progress: told (done, total) now and then; what it raises ends the run, which can be begun again at any time.
-        insist: promote it even if it knows fewer of the enrolled.
+        insist: promote it even if it knows fewer of the enrolled; rate: pictures embedded in a second, at most.
         Raises: NoSuchGeneration, NotCalibratable, Conflict where the verification fails, and as the encoder.
         """
         with self._on_record(caller, "reindex.run", Permission.RUN_JOBS, name) as record:
@@ -232,7 +247,7 @@ class Reindexer:
                 raise NoSuchGeneration("this collection is not being re-indexed")
             view = where.seen_as(generation)
             record.details.update(generation=generation.id, model=generation.space.model)
-            left_behind = self._fill(view, progress)
+            left_behind = self._fill(view, progress, rate)
             roster = self._rosters.of(view)
             self._rosters.catch_up()
             self._calibrate(where, view, roster, record)
@@ -264,14 +279,15 @@ class Reindexer:
                 promoted=good and not hold,
             )
 
-    def _fill(self, view: Collection, progress: Progress) -> list[Sample]:
-        """Embed the kept crops of all samples that lack a template. Returns those without a crop."""
+    def _fill(self, view: Collection, progress: Progress, rate: float | None) -> list[Sample]:
+        """Embed the kept crops of all samples that lack a template, so many a second. Returns those without a crop."""
         encoder = self._models.encoder(view.space)
         lacking = self._records.count_lacking(view)
         _, total = self._records.count(view)
         left_behind: list[Sample] = []
         done, after = total - lacking, 0
         progress(done, total)
+        pace = Pace(rate, self._timer, self._sleep)
         while batch := self._records.samples_lacking(view, after, BATCH):
             crops = self._records.crops(view, batch)
             kept = [sample for sample in batch if sample.id in crops]
@@ -280,6 +296,8 @@ class Reindexer:
                 self._records.put_templates(view, list(zip(kept, rows, strict=True)))
             left_behind += [sample for sample in batch if sample.id not in crops]
             after, done = batch[-1].number, done + len(batch)
+            for _ in pace.after(len(kept)):
+                progress(min(done, total), total)
             progress(min(done, total), total)
         return left_behind
 

@@ -23,6 +23,7 @@ def reindex(
     hold: Annotated[bool, typer.Option("--hold", help="Complete and verify it, but do not promote it.")] = False,
     insist: Annotated[bool, typer.Option("--insist", help="Promote it even if it knows fewer people.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,
+    rate: Annotated[float | None, typer.Option(help="Pictures embedded in a second, at most.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Promote the one that was held.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Answer through the one before again.")] = False,
     shadow: Annotated[float | None, typer.Option(help="Ask the one that was held too, for this share.")] = None,
@@ -49,7 +50,7 @@ def reindex(
         if changed is not None:
             _show_collection(changed, as_json)
             return
-        job = client.reindex(collection, model=model, index=index, hold=hold, insist=insist, resume=resume)
+        job = client.reindex(collection, model=model, index=index, hold=hold, insist=insist, resume=resume, rate=rate)
         _show_job(collection, _followed(client, collection, job), as_json)
 
 

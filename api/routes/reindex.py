@@ -43,7 +43,7 @@ async def begin(collection: str, request: Request, edge: EdgeDep, caller: Caller
             raise NoSuchGeneration("there is no re-indexing to go on with")
         elif (waiting := services.jobs.unended("reindex", where.id)) is not None:
             return answered(202, JobOut.of(waiting))
-        params = {"hold": body.hold, "insist": body.insist}
+        params = {"hold": body.hold, "insist": body.insist, "rate": body.rate}
         job = services.jobs.submit("reindex", caller.principal, (where.name, where.id), params)
         return answered(202, JobOut.of(job))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lookalike.domain import GenerationState, Keep
-from lookalike.errors import Conflict, ModelNotAvailable, NoSuchGeneration, PermissionDenied
+from lookalike.errors import Conflict, InvalidInput, ModelNotAvailable, NoSuchGeneration, PermissionDenied
 from lookalike.paired import Paired
-from lookalike.reindex import Reindexer
+from lookalike.reindex import BATCH, Reindexer
 from lookalike.verification import recall_of
 from tests.lookalike.conftest import DIMENSION, ScriptedEncoder
 
@@ -370,3 +370,27 @@ def test_worse_is_said_only_of_more_losses_than_chance_gives(lost, gained, verdi
 
 def test_the_chance_is_that_of_a_fair_coin():
     assert Paired(10, 3, 1).chance == pytest.approx((4 + 1) / 16)
+
+
+def test_a_rate_is_kept_by_pauses_in_which_the_run_can_be_given_up(house, admin, staff, now):
+    passed, paused = [0.0], []
+
+    def sleep(seconds):
+        passed[0] += seconds
+        paused.append(seconds)
+
+    indexer = Reindexer(house.records, house.audit, house.rosters, house.models, timer=lambda: passed[0], sleep=sleep)
+    indexer.begin(admin, staff, model="turned")
+    with pytest.raises(Killed):
+        indexer.run(admin, staff, killed_after(3), rate=10)
+    assert paused == [0.5, 0.5, 0.5]
+
+    before, left = passed[0], 2 * PEOPLE - BATCH
+    assert indexer.run(admin, staff, quiet, rate=10).promoted
+    assert passed[0] - before == pytest.approx(left / 10, abs=0.51)
+
+
+def test_a_rate_of_nothing_is_refused(house, indexer, admin, staff):
+    indexer.begin(admin, staff, model="turned")
+    with pytest.raises(InvalidInput, match="rate"):
+        indexer.run(admin, staff, quiet, rate=0)
