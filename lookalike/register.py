@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -98,7 +97,7 @@ class Register:
                 keep=keep,
                 target_fpir=inputs.rate(target_fpir, "target_fpir"),
                 retention_days=inputs.retention(retention_days),
-                created_at=datetime.datetime.now(datetime.UTC).timestamp(),
+                created_at=self._clock(),
                 keep_unknown_days=_unknown_days(kind, keep_unknown_days),
             )
             self._records.create_collection(collection, record.commit())

@@ -197,7 +197,7 @@ class Retention:
             if not (_has_rules(collection) or state.owed) or not _is_due(state, now):
                 continue
             with suppress(_Gone):
-                self._store.change(collection, lambda state: _claimed(state, now))
+                self._store.change(collection, lambda state, where=collection: _claimed(state, where.created_at, now))  # type: ignore[misc]
                 yield collection
 
     def release(self, collection: Collection) -> None:
@@ -319,10 +319,11 @@ def _is_due(state: RetentionState, now: float) -> bool:
     return not state.asked_at <= now < state.asked_at + LOOK_EVERY_S
 
 
-def _claimed(state: RetentionState, now: float) -> RetentionState:
+def _claimed(state: RetentionState, created_at: float, now: float) -> RetentionState:
+    """The first look at an old collection, whose rules were never kept to before, is one after a long gap."""
     if not _is_due(state, now):
         raise _Gone
-    return replace(state, asked_at=now, clock_at=state.clock_at or now)
+    return replace(state, asked_at=now, clock_at=state.clock_at or min(created_at, now))
 
 
 def _waits_for(state: RetentionState, now: float, due: int, subjects: int) -> str:
@@ -337,5 +338,5 @@ def _waits_for(state: RetentionState, now: float, due: int, subjects: int) -> st
 def _why_waiting(found: RetentionReport) -> str:
     many = f"{len(found.due)} of {found.subjects} subjects would be erased"
     if found.waits_for == GAP:
-        return f"{many}, and nobody looked for a week, by this machine's clock: check the time, then confirm"
+        return f"{many}, and nobody looked for a week or ever, by this machine's clock: check the time, then confirm"
     return f"{many}, more than {SHARE_UNASKED:.0%} and more than {FEW_UNASKED} at once: look who they are, then confirm"

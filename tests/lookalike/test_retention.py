@@ -161,6 +161,15 @@ def test_after_a_week_without_a_look_a_person_confirms_and_that_it_waits_is_on_r
     assert kept.retention.report(admin, "staff").state.paused == ""
 
 
+def test_rules_that_come_to_an_old_collection_erase_nobody_unasked_at_first(kept, admin):
+    kept.retention.set_rules(admin, "staff", retention_days=None)
+    days_pass(kept, admin, 60)
+    kept.retention.set_rules(admin, "staff", retention_days=30)
+    (first,) = days_pass(kept, admin, 1)
+    assert (first["erased"], first["due"], first["paused"]) == (0, 2, "clock")
+    assert kept.retention.run(admin, "staff", lambda done, total: None, confirmed=True)["erased"] == 2
+
+
 def test_many_at_once_wait_for_a_confirmation(kept, admin, shoot, pictures):
     for who in range(100, 130):
         kept.house.gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who)))
