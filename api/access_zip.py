@@ -11,12 +11,16 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from api.access_page import page
 from api.schemas import BoxOut, QualityOut, SubjectOut, moment
 from lookalike.access import AccessRequests, Concerning, Dossier, KeptPicture
 from lookalike.unknown_groups import Unknown
 from lookalike.unknowns import expires_at
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 FORMAT = 1
 
@@ -39,8 +43,8 @@ class _Outbox(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        piece = bytes(data)  # type: ignore[call-overload]
+    def write(self, data: ReadableBuffer) -> int:
+        piece = bytes(data)
         self._held += piece
         return len(piece)
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import IO, cast
+from typing import Protocol, cast
 from urllib.parse import quote
 
 from api.client_sending import Sender
 from api.client_shapes import JobJson, RemarkJson
+
+
+class SeekableFile(Protocol):
+    """What is asked of a file that is sent: it is sized, and begun again where the sending is."""
+
+    def fileno(self) -> int: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def tell(self) -> int: ...
 
 
 class ImportCalls:
@@ -16,7 +25,7 @@ class ImportCalls:
 
     _sender: Sender
 
-    def import_pictures(self, collection: str, file: IO[bytes], *, idempotency_key: str | None = None) -> JobJson:
+    def import_pictures(self, collection: str, file: SeekableFile, *, idempotency_key: str | None = None) -> JobJson:
         """Have a zip archive or an NDJSON file enrolled by a job, which goes on without this program: see `wait`.
 
         file: seekable, sent as it is read. Raises: ClientError with code bad_archive where it cannot be read.

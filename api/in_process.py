@@ -55,7 +55,9 @@ class InProcessTransport(httpx.BaseTransport):
 
 async def _body(request: httpx.Request) -> AsyncIterator[bytes]:
     """What is sent, piece by piece. A piece comes from memory or a file: the loop waits for it no longer than that."""
-    for piece in request.stream:  # type: ignore[union-attr]
+    if not isinstance(request.stream, httpx.SyncByteStream):
+        raise TypeError("this transport sends what a synchronous client gives it")
+    for piece in request.stream:
         yield piece
 
 

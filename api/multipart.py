@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -11,8 +13,11 @@ from starlette.requests import Request
 from api.errors import UnsupportedMediaType
 from lookalike.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
-class MultipartReader:
+
+class MultipartReader(ABC):
     """Tells `part` of each part that begins, and gives its bytes to `data`. It makes no temporary file."""
 
     def __init__(self) -> None:
@@ -21,13 +26,13 @@ class MultipartReader:
         self._value = bytearray()
         self._disposition = b""
 
+    @abstractmethod
     def part(self, name: str, filename: str) -> None:
         """A part begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self, piece: bytes) -> None:
         """More of the part that began last."""
-        raise NotImplementedError
 
     async def read(self, request: Request, wanted: str) -> AsyncIterator[None]:
         """Parse the body; yields after each piece that came. wanted: what to send, for the error.
@@ -39,7 +44,7 @@ class MultipartReader:
         if kind != b"multipart/form-data" or not boundary:
             raise UnsupportedMediaType(f"send multipart/form-data with {wanted}")
         try:
-            parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]  # its keys are literals
+            parser = MultipartParser(boundary, self._callbacks())
             async for chunk in request.stream():
                 parser.write(chunk)
                 yield
@@ -48,7 +53,7 @@ class MultipartReader:
         if not self._ended:
             raise InvalidInput("the multipart body ends too early")
 
-    def _callbacks(self) -> dict[str, object]:
+    def _callbacks(self) -> MultipartCallbacks:
         return {
             "on_part_begin": self._on_begin,
             "on_header_field": self._on_header_field,

@@ -33,11 +33,12 @@ from serve import COLLECTION, served
 
 from api.commands.vault import Vault, open_vault
 from lookalike.domain import AuditEntry, Box, Collection, Kind, NewSample, Quality, Space, Subject
+from lookalike.ports import RowWriter, SubjectRow
 from lookalike.settings import Settings
 from security.ledger_copy import Ledger
 from security.recipient import new_recipient_key
 from security.sealed_records import SealedRecords
-from security.sealed_rows import RowSealer
+from security.sealed_rows import RowSealer, SealedSample
 
 ENTRY = AuditEntry("bench", "bench", "ok", "-")
 CROP_BYTES = 3_000
@@ -60,7 +61,7 @@ def fill(vault: Vault, space: Space, size: int) -> None:
             )
             made.append((row, sealer.seal_sample(collection, row.key, key, new, row.created_at)))
 
-        def write(tx, made=made):  # type: ignore[no-untyped-def]
+        def write(tx: RowWriter, made: list[tuple[SubjectRow, SealedSample]] = made) -> None:
             for row, sample in made:
                 tx.put_subject(row)
                 tx.add_sample(

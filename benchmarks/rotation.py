@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -189,7 +190,7 @@ def main() -> None:
             url, password = (os.environ[f"LOOKALIKE_TEST_POSTGRESQL{part}"] for part in ("", "_PASSWORD_FILE"))
             database = f"bench_{secrets.token_hex(6)}"
             with psycopg.connect(url, password=Path(password).read_text().strip(), autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {database}")  # type: ignore[arg-type]
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
             chosen |= {
                 "LOOKALIKE_RECORDS": f"{url.rpartition('/')[0]}/{database}",
                 "LOOKALIKE_POSTGRESQL_PASSWORD_FILE": password,

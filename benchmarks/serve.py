@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.wiring import Services, open_services
 from benchmarks.embed import SHARED, machine, our_stages, stage_photo
+from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Box, Embeddings, Floats, Kind, NewSample, Quality
 from lookalike.settings import Settings
 
@@ -90,9 +91,8 @@ def fill(services: Services, size: int) -> None:
             continue
 
 
-def as_admin():  # type: ignore[no-untyped-def]
+def as_admin() -> Caller:
     from api.wiring import local_principal
-    from lookalike.answers import Caller
 
     return Caller(local_principal(), "bench")
 

@@ -60,7 +60,7 @@ def strangers(services: Services) -> tuple[Floats, Labels, dict[str, int]]:
         person.extend(who for _ in faces)
         counts["kept"] += len(faces)
 
-    services.gallery.unknowns.note = note  # type: ignore[method-assign]
+    services.gallery.unknowns.note = note
     for who, folder in enumerate(sorted((SHARED / "faces/train/celeba300").iterdir())):  # noqa: B007 - read by note
         for path in sorted(folder.glob("*.jpg")):
             counts["pictures"] += 1

@@ -85,7 +85,7 @@ class ElasticServers:
             if owner == collection_id and generation not in loaded:
                 alias = alias_of(self._options.deployment, owner, generation)
                 BulkWriter(cluster, alias, 1).write(rows, patient=False)
-                cluster.ask(lambda client, name=name: client.indices.refresh(index=name))  # type: ignore[misc]
+                _refresh(cluster, name)
 
     def keep_only(self, wanted: Callable[[], set[tuple[str, str]]]) -> int:
         """Delete the indexes of all generations but these. Raises: IndexUnavailable."""
@@ -153,3 +153,7 @@ def _asking_each_shard(pattern: str) -> Callable[[Elasticsearch], Any]:
         allow_partial_search_results=False,
         filter_path="timed_out,_shards",
     )
+
+
+def _refresh(cluster: ElasticCluster, name: str) -> None:
+    cluster.ask(lambda client: client.indices.refresh(index=name))

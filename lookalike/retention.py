@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 from lookalike import inputs
@@ -197,7 +198,7 @@ class Retention:
             if not (_has_rules(collection) or state.owed) or not _is_due(state, now):
                 continue
             with suppress(_Gone):
-                self._store.change(collection, lambda state, where=collection: _claimed(state, where.created_at, now))  # type: ignore[misc]
+                self._store.change(collection, partial(_claimed, created_at=collection.created_at, now=now))
                 yield collection
 
     def release(self, collection: Collection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from lookalike.errors import TamperedData
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
@@ -55,7 +56,7 @@ def reseal(rows: Rows, keyring: KeyRing, row_of: Callable[[RowReader], Collectio
 
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]
-        rows.write(lambda tx, batch=batch: some(tx, batch))  # type: ignore[misc]
+        rows.write(partial(some, batch=batch))
     rows.write(lambda tx: _reseal_row(tx, keyring, row_of(tx)))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lookalike.answers import Caller
 from lookalike.domain import Permission
@@ -256,7 +257,8 @@ class _Rotating:
             reseal(self._rows, self._keyring, self._row)
             self._heads()
             self._settle()
-            if until_unmoved(lambda: self._rows.write(lambda tx: self._finish(tx, keys, seq))):  # noqa: B023 - run at once
+            finish = partial(self._finish, keys=keys, seq=seq)
+            if until_unmoved(partial(self._rows.write, finish)):
                 break
         else:
             raise Conflict("the collection changes faster than its keys can be wrapped anew: rotate it again later")
@@ -305,7 +307,7 @@ class _Rotating:
             rewrapped, failed = self._rewrapped(keys, page)
             broken += failed
             if rewrapped:
-                self._rows.write(lambda tx, page=rewrapped: tx.rewrap_subjects(page))  # type: ignore[misc]
+                self._rows.write(partial(_put_back, rewrapped))
             after, seen = page[-1].key, seen + len(page)
             self._told(seen)
         if broken:
@@ -371,3 +373,7 @@ class _Rotating:
         if any(wrapping_key_id(row.wrapped_key) != newest for row in rows):
             return False
         return not needed(tx, row, newest)
+
+
+def _put_back(rewrapped: Sequence[tuple[str, bytes, bytes]], tx: RowWriter) -> None:
+    tx.rewrap_subjects(rewrapped)

@@ -23,7 +23,7 @@ def run_job(collection: str, path: Path, rejected: Path, *, detach: bool, as_jso
     """Send the file; unless `detach`, wait, list what was refused, and say how it went."""
     with open_client() as client, path.open("rb") as file:
         with progress(f"sending {path.name}") as show:
-            job = client.import_pictures(collection, _Told(file, show))  # type: ignore[arg-type]
+            job = client.import_pictures(collection, _Told(file, show))
         if detach:
             _say_begun(job, as_json)
             return

@@ -5,10 +5,12 @@ import threading
 import numpy as np
 import pytest
 
+from index.backends import BACKENDS
 from index.exact import ExactIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.errors import InvalidInput, SpaceMismatch
 from lookalike.ports import SharedIndex
+from tests.contract.conftest import TINY
 
 
 def labels_of(neighbours):
@@ -273,15 +275,14 @@ def in_blocks(rows, *sizes):
     return [rows[end - size : end].copy() for end, size in zip(ends.tolist(), sizes, strict=True)]
 
 
-def only_here(index):
-    if isinstance(index, SharedIndex):
-        pytest.skip("an index in a server keeps its rows: nothing fills it block by block")
+in_process = pytest.mark.parametrize("make_index", [*BACKENDS, TINY], indirect=True)
+"""An index in a server keeps its rows: nothing fills it block by block."""
 
 
+@in_process
 @pytest.mark.parametrize("sizes", [(300,), (64, 64, 172), (1, 200, 99), (9, 9, 282)])
 def test_what_was_filled_block_by_block_is_searched_like_what_was_added(make_index, space, unit, sizes):
     index, labels, vectors = make_index(space), np.arange(0, 900, 3), unit(300)
-    only_here(index)
     index.fill(labels, in_blocks(vectors.vectors, *sizes))
 
     found, rows = index.dump()
@@ -295,24 +296,24 @@ def test_what_was_filled_block_by_block_is_searched_like_what_was_added(make_ind
     assert_agree(space, index, unit(20, seed=1), 5, allowed=np.arange(0, 60))
 
 
+@in_process
 def test_a_fill_of_nothing_leaves_it_empty(make_index, space):
     index = make_index(space)
-    only_here(index)
     index.fill(np.empty(0, dtype=np.int64), iter(()))
 
     assert len(index) == 0
 
 
+@in_process
 def test_a_block_that_holds_no_unit_vectors_is_refused(make_index, space):
     index = make_index(space)
-    only_here(index)
     with pytest.raises(InvalidInput):
         index.fill(np.arange(100), [np.ones((100, space.dimension), dtype=np.float32)])
 
 
+@in_process
 def test_blocks_are_all_that_is_alive_of_the_moment_they_were_asked_for(make_index, space, unit):
     index = make_index(space)
-    only_here(index)
     index.add(np.arange(200, 400), unit(200))
     for label in range(100):
         index.add(np.array([2 * label]), Embeddings(space, unit(100, seed=1).vectors[label : label + 1]))

@@ -52,19 +52,22 @@ def people(records: SealedRecords, collection) -> list[str]:
     return ["anna", "ben"]
 
 
+NOTHING = RootAccess()
+
+
 def secret(folder: Path, name: str, content: str) -> RootAccess:
     (folder / name).write_text(content)
     (folder / name).chmod(0o400)
     return RootAccess(passphrase_file=folder / name)
 
 
-def move(rows, keyring, clock, folder, spec, access=RootAccess(), *, minutes: float | None = 10.0) -> Moved:  # noqa: B008
+def move(rows, keyring, clock, folder, spec, access=NOTHING, *, minutes: float | None = 10.0) -> Moved:
     new = new_root(spec, folder, rows, access)
     until = None if minutes is None else clock.now + 60 * minutes
     return move_root(rows, keyring, SealedAuditLog(rows, keyring, clock), new, ENTRY, until=until)
 
 
-def opened(rows, folder: Path, spec: str, clock, access=RootAccess()) -> tuple[KeyRing, SealedRecords]:  # noqa: B008
+def opened(rows, folder: Path, spec: str, clock, access=NOTHING) -> tuple[KeyRing, SealedRecords]:
     ring = open_key_ring(spec, folder, rows, access=access)
     return ring, SealedRecords(rows, ring, SealedAuditLog(rows, ring, clock), clock)
 

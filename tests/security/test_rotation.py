@@ -206,7 +206,10 @@ def test_a_sealed_setting_that_is_not_known_keeps_the_old_version(
 def test_a_snapshot_of_before_opens_after_its_head_was_wrapped_anew(rows, keyring, audit, collection, clock, tmp_path):
     snapshots = SealedSnapshots(tmp_path / "snapshots", keyring)
     snapshots.save(collection, [b"derived data"])
-    files = lambda: rewrap_heads(keyring, (tmp_path / "snapshots").glob("*"))  # noqa: E731
+
+    def files() -> int:
+        return rewrap_heads(keyring, (tmp_path / "snapshots").glob("*"))
+
     rotation = KeyRotation(rows, keyring, audit, Ledger(rows, keyring, audit), files, clock)
 
     run(rotation, clock)
