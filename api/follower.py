@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from api.logs import log_failure
 from lookalike.errors import IndexUnavailable, LookalikeError, StorageFull
-from lookalike.roster import SNAPSHOT_FROM, Rosters
+from lookalike.rosters import SNAPSHOT_FROM, Rosters
 
 FOLLOW_EVERY_S = 0.25
 SNAPSHOT_EVERY_S = 30.0

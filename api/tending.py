@@ -12,7 +12,7 @@ from lookalike.answers import Caller
 from lookalike.domain import GenerationState
 from lookalike.ports import Records
 from lookalike.retention import Retention
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 from lookalike.unknowns import UnknownFaces
 
 _SERVICE = Caller(SERVICE, "-")

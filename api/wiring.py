@@ -47,7 +47,7 @@ from lookalike.probe_log import ProbeLog
 from lookalike.profiles import require_profile
 from lookalike.reindex import Reindexer, end_trial
 from lookalike.retention import Retention
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog

@@ -19,7 +19,7 @@ from lookalike.errors import Conflict, InvalidInput, SubjectNotFound
 from lookalike.face_marks import HAS_FACES, IMAGE_ID
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog, Records
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 
 
 class CorrectionStore(Protocol):

@@ -43,7 +43,7 @@ from lookalike.errors import (
 from lookalike.live import Answering, Live
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.register import Register
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 
 DIFFERENT_FMR = 0.05
 """A sample less like its own subject than one impostor in twenty is flagged."""

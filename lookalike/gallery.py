@@ -55,7 +55,8 @@ from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.probe_log import ProbeLog
 from lookalike.regions import Seen, places, windows
 from lookalike.register import UNSET
-from lookalike.roster import Ranked, Rosters
+from lookalike.roster import Ranked
+from lookalike.rosters import Rosters
 from lookalike.standing import Standing, standings
 from lookalike.thresholds import recalibrate
 from lookalike.trials import Trials, timed

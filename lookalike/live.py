@@ -15,7 +15,8 @@ from lookalike.calibration import Calibration, uncalibrated
 from lookalike.domain import Collection, GenerationState, Kind, Threshold
 from lookalike.errors import ModelNotAvailable, NotCalibrated, SpaceMismatch
 from lookalike.ports import FaceEncoder, ImageEncoder, Models, Records
-from lookalike.roster import Roster, Rosters
+from lookalike.roster import Roster
+from lookalike.rosters import Rosters
 
 
 @dataclass(frozen=True, slots=True)

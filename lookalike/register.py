@@ -34,7 +34,7 @@ from lookalike.errors import (
 from lookalike.face_marks import with_marks_of
 from lookalike.on_record import Operation, on_record
 from lookalike.ports import AuditLog, Models, Records
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 
 UNSET: Final = object()
 """Says that a field is to be left as it is, where None has a meaning of its own."""

@@ -34,7 +34,8 @@ from lookalike.on_record import Operation, on_record
 from lookalike.pace import Pace
 from lookalike.paired import Paired
 from lookalike.ports import AuditLog, Models, Records
-from lookalike.roster import Roster, Rosters
+from lookalike.roster import Roster
+from lookalike.rosters import Rosters
 from lookalike.thresholds import MIN_SUBJECTS, recalibrate
 from lookalike.trials import Tally
 from lookalike.verification import known_by, recall_of

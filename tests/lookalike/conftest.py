@@ -22,7 +22,7 @@ from lookalike.errors import ModelNotAvailable, UnsupportedImage
 from lookalike.gallery import Gallery
 from lookalike.probe_log import ProbeLog
 from lookalike.reindex import end_trial
-from lookalike.roster import Rosters
+from lookalike.rosters import Rosters
 from lookalike.thresholds import learn
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from index.exact import ExactIndex
-from lookalike import roster as rosters_module
 from lookalike import roster_file
+from lookalike import rosters as rosters_module
 from lookalike.domain import Embeddings
 from lookalike.errors import TamperedData
 from lookalike.ports import Plaintext
