@@ -7,329 +7,41 @@ the subject or a key has changed by then the write is prepared again; nothing is
 from __future__ import annotations
 
 import hmac
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from lookalike.domain import (
     AuditEntry,
     Change,
     Collection,
     Consent,
-    Copy,
     Floats,
     Keep,
     NewSample,
-    Page,
-    Receipt,
     Sample,
     Space,
     Subject,
 )
 from lookalike.errors import (
-    CollectionExists,
-    CollectionNotFound,
-    Conflict,
     GenerationChanged,
     IdempotencyMismatch,
-    KeyMoved,
     SampleElsewhere,
     SampleNotFound,
-    SubjectNotFound,
 )
-from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, SampleRow, SubjectRow
-from lookalike.standing import still_withdrawn
-from security.audit import SealedAuditLog
-from security.collection_keys import forget_due, mark_due
-from security.cursors import Cursors
-from security.elsewhere import backed_up_at, copies_of, elsewhere
+from lookalike.ports import RowReader, RowWriter, SampleRow, SubjectRow
 from security.envelope import open_sealed, seal
-from security.erasure import Erasure
-from security.holds import require_free, require_none
-from security.key_wrap import wrapping_key_id
-from security.keys import KeyRing, until_unmoved
-from security.ledger_copy import Ledger
-from security.sealed_rows import RowSealer, SealedSample
+from security.holds import require_free
+from security.keys import until_unmoved
+from security.sealed_collections import names_of_space
+from security.sealed_rows import SealedSample
+from security.sealed_subjects import SealedSubjects
 from security.secret_key import SecretKey
 
-T = TypeVar("T")
-
 ANSWERS_KEPT_S = 24 * 3600.0
-SCAN_LIMIT = 50_000
-"""Subjects that one page of a filtered list looks at; the page may then be short, and its cursor goes on."""
-
-_SCAN_PAGE = 500
 
 
-class SealedRecords:
-    """The port Records. Thread-safe, and several processes may share the rows below."""
-
-    def __init__(
-        self,
-        rows: Rows,
-        keyring: KeyRing,
-        audit: SealedAuditLog,
-        clock: Callable[[], float] = time.time,
-        ledger: Ledger | None = None,
-    ) -> None:
-        """ledger: where erasures are entered; by default one that has no copy outside the data folder."""
-        self._rows = rows
-        self._keyring = keyring
-        self._audit = audit
-        self._clock = clock
-        self._sealer = RowSealer(keyring)
-        self._cursors = Cursors(keyring)
-        self._ledger = ledger or Ledger(rows, keyring, audit)
-        self._erasure = Erasure(rows, keyring, audit, self._ledger)
-
-    # ---------------------------------------------------------------------------------------- collections
-
-    def create_collection(self, collection: Collection, entry: AuditEntry) -> None:
-        note = self._audit.prepare(entry)
-
-        def attempt() -> None:
-            row = self._sealer.new_collection(collection)
-
-            def create(rows: RowWriter) -> None:
-                if rows.collection_by_lookup(row.lookup) is not None:
-                    raise CollectionExists("there is a collection of this name already")
-                self._keyring.root.require_current(rows, row.wrapped_key)
-                rows.put_collection(row)
-                note(rows)
-
-            self._rows.write(create)
-
-        try:
-            until_unmoved(attempt)
-        except BaseException:
-            self._keyring.forget_collection(collection.id)
-            raise
-
-    def collection(self, name: str) -> Collection:
-        row = self._rows.read().collection_by_lookup(self._sealer.collection_lookup(name))
-        if row is None:
-            raise CollectionNotFound("there is no such collection")
-        return self._sealer.open_collection(row)
-
-    def collections(self) -> list[Collection]:
-        found = [self._sealer.open_collection(row) for row in self._rows.read().collections()]
-        return sorted(found, key=lambda collection: collection.name)
-
-    def change_collection(
-        self, collection: Collection, change: Callable[[Collection], Collection], entry: AuditEntry
-    ) -> Collection:
-        note = self._audit.prepare(entry)
-
-        def update(rows: RowWriter) -> Collection:
-            row = self._row_of(rows, collection)
-            changed = change(self._sealer.open_collection(row))
-            rows.put_collection(replace(row, payload=self._sealer.changed_collection(row, changed)))
-            note(rows)
-            return changed
-
-        return self._rows.write(update)
-
-    def delete_collection(self, collection: Collection, entry: AuditEntry) -> Receipt:
-        def delete(rows: RowWriter) -> Receipt:
-            self._row_of(rows, collection)
-            require_none(rows, collection.id)
-            subjects, samples = rows.count(collection.id)
-            facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, collection.created_at)
-            rows.delete_collection(collection.id)
-            forget_due(rows, collection.id)
-            facts: dict[str, str | int] = {
-                "kind": "collection",
-                "collection": collection.id,
-                "subjects": subjects,
-                "samples": samples,
-                **facts_elsewhere,
-            }
-            return replace(self._erasure.sign(rows, entry, facts, self._clock()), pending=pending)
-
-        receipt = self._rows.write(delete)
-        self._keyring.forget_collection(collection.id)
-        return self._erasure.finish(receipt)
-
-    def count(self, collection: Collection) -> tuple[int, int]:
-        return self._rows.read().count(collection.id)
-
-    def _row_of(self, rows: RowReader, collection: Collection) -> CollectionRow:
-        """Raises: CollectionNotFound if it is gone, even if another of its name came after it."""
-        row = rows.collection_by_lookup(self._sealer.collection_lookup(collection.name))
-        if row is None or row.id != collection.id:
-            raise CollectionNotFound("there is no such collection")
-        return row
-
-    # ------------------------------------------------------------------------------------------- subjects
-
-    def put_subject(self, collection: Collection, subject: Subject, entry: AuditEntry) -> Subject:
-        note = self._audit.prepare(entry)
-
-        def attempt() -> Subject:
-            there, now, overwrites = self._find(collection, subject.id), self._clock(), False
-            if there is None:
-                row, _, stored = self._sealer.new_subject(collection, subject, now)
-            else:
-                before = self._sealer.open_subject(there)
-                consent = still_withdrawn(before.consent, subject.consent)
-                row, stored = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
-                overwrites = replace(stored, updated_at=before.updated_at) != before
-
-            def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row, there, unchanged=True)
-                if overwrites:
-                    require_free(rows, collection.id, row.key)
-                rows.put_subject(row)
-                note(rows)
-
-            self._rows.write(put)
-            return stored
-
-        return until_unmoved(attempt)
-
-    def change_subject(
-        self,
-        collection: Collection,
-        subject_id: str,
-        change: Callable[[Subject], Subject],
-        entry: AuditEntry,
-        *,
-        overwrites: bool = True,
-    ) -> Subject:
-        note = self._audit.prepare(entry)
-
-        def attempt() -> Subject:
-            there = self._find(collection, subject_id)
-            if there is None:
-                raise SubjectNotFound("there is no such subject")
-            row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
-
-            def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row, there, unchanged=True)
-                if overwrites:
-                    require_free(rows, collection.id, row.key)
-                rows.put_subject(row)
-                note(rows)
-
-            self._rows.write(put)
-            return stored
-
-        return until_unmoved(attempt)
-
-    def require_unheld(self, collection: Collection, subject_id: str) -> None:
-        there = self._find(collection, subject_id)
-        if there is not None:
-            require_free(self._rows.read(), collection.id, there.key)
-
-    def copies(self, collection: Collection, since: float) -> list[Copy]:
-        return copies_of(self._rows.read(), self._sealer, collection, since)
-
-    def backed_up_at(self) -> float:
-        return backed_up_at(self._rows.read())
-
-    def kept_receipts(self, collection: Collection) -> list[Receipt]:
-        return self._erasure.kept_receipts(collection.id)
-
-    def last_enrolled(self, keys: Iterable[str]) -> dict[str, float]:
-        reader = self._rows.read()
-        found = {key: reader.samples_of(key) for key in keys}
-        return {key: max(row.created_at for row in rows) for key, rows in found.items() if rows}
-
-    def subject(self, collection: Collection, subject_id: str) -> Subject:
-        row = self._find(collection, subject_id)
-        if row is None:
-            raise SubjectNotFound("there is no such subject")
-        return self._sealer.open_subject(row)
-
-    def subjects(self, collection: Collection, keys: Sequence[str]) -> dict[str, Subject]:
-        rows = self._rows.read().subjects(keys)
-        return {row.key: self._sealer.open_subject(row) for row in rows if row.collection_id == collection.id}
-
-    def list_subjects(
-        self, collection: Collection, limit: int, cursor: str | None, metadata: Mapping[str, str]
-    ) -> Page[Subject]:
-        after = self._cursors.read(cursor, collection.id, metadata) if cursor is not None else ""
-        found: list[Subject] = []
-        wanted = metadata.items()
-        size = limit + 1 if not metadata else _SCAN_PAGE
-        seen = 0
-        while rows := self._rows.read().subjects_page(collection.id, after, size):
-            for row in rows:
-                if len(found) == limit or seen == SCAN_LIMIT:
-                    return Page(tuple(found), self._cursors.make(after, collection.id, metadata))
-                subject = self._sealer.open_subject(row)
-                if wanted <= subject.metadata.items():
-                    found.append(subject)
-                after, seen = row.key, seen + 1
-            if len(rows) < size:
-                break
-        return Page(tuple(found), None)
-
-    def erase_subject(
-        self,
-        collection: Collection,
-        subject_id: str,
-        entry: AuditEntry,
-        only_if: Callable[[Subject, float], bool] | None = None,
-    ) -> Receipt:
-        lookup = self._sealer.subject_lookup(collection, subject_id)
-        return self._erasure.finish(
-            self._rows.write(lambda rows: self._erased(rows, collection, lookup, entry, only_if))
-        )
-
-    def _erased(
-        self,
-        rows: RowWriter,
-        collection: Collection,
-        lookup: bytes,
-        entry: AuditEntry,
-        only_if: Callable[[Subject, float], bool] | None = None,
-    ) -> Receipt:
-        """Delete a subject and sign for it. Raises: SubjectNotFound, LegalHold; Conflict where `only_if` says no."""
-        row = rows.subject_by_lookup(collection.id, lookup)
-        if row is None:
-            raise SubjectNotFound("there is no such subject")
-        require_free(rows, collection.id, row.key)
-        if only_if is not None:
-            newest = max((sample.created_at for sample in rows.samples_of(row.key)), default=0.0)
-            if not only_if(self._sealer.open_subject(row), newest):
-                raise Conflict("the subject was changed meanwhile, so there is no reason to erase it any more")
-        numbers = rows.delete_subject(row.key)
-        mark_due(rows, collection.id, self._clock())
-        facts: dict[str, str | int] = {
-            "kind": "subject",
-            "collection": collection.id,
-            "subject": row.key,
-            "samples": len(numbers),
-        }
-        facts_elsewhere, pending = elsewhere(rows, self._sealer, collection, row.created_at)
-        receipt = self._erasure.sign(rows, entry, {**facts, **facts_elsewhere}, self._clock())
-        return replace(receipt, pending=pending)
-
-    def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
-        lookup = self._sealer.subject_lookup(collection, subject_id)
-        return self._rows.read().subject_by_lookup(collection.id, lookup)
-
-    def _require_unmoved(
-        self,
-        rows: RowReader,
-        collection: Collection,
-        row: SubjectRow,
-        there: SubjectRow | None,
-        *,
-        unchanged: bool = False,
-    ) -> None:
-        """Raises: CollectionNotFound; KeyMoved if a key is not the one any more that was used to seal or to wrap.
-
-        unchanged: also if anything else of the subject's row is not as it was.
-        """
-        owner = self._row_of(rows, collection)
-        now = rows.subject_by_lookup(collection.id, row.lookup)
-        if _key_of(now) != _key_of(there) or (unchanged and now != there):
-            raise KeyMoved("the subject was changed by somebody else meanwhile")
-        if there is None:
-            self._keyring.require_newest(owner, wrapping_key_id(row.wrapped_key))
+class SealedRecords(SealedSubjects):
+    """The port Records: subjects and collections below, samples and answers here. Thread-safe, as they are."""
 
     # -------------------------------------------------------------------------------------------- samples
 
@@ -384,11 +96,11 @@ class SealedRecords:
 
     def samples_lacking(self, collection: Collection, after_number: int, limit: int) -> list[Sample]:
         """In spaces of their own."""
-        rows = self._rows.read().samples_lacking(collection.id, _names(collection), after_number, limit)
+        rows = self._rows.read().samples_lacking(collection.id, names_of_space(collection), after_number, limit)
         return self._opened(rows, lambda row: (collection.space_named(row.space), None))
 
     def count_lacking(self, collection: Collection) -> int:
-        return self._rows.read().count_lacking(collection.id, _names(collection))
+        return self._rows.read().count_lacking(collection.id, names_of_space(collection))
 
     def put_templates(self, collection: Collection, templates: Sequence[tuple[Sample, Floats]]) -> int:
         reader = self._rows.read()
@@ -460,7 +172,7 @@ class SealedRecords:
 
     def _open_samples(self, collection: Collection, rows: Sequence[SampleRow]) -> list[Sample]:
         """Those of `rows` that have a template in the collection's space."""
-        own = set(_names(collection))
+        own = set(names_of_space(collection))
         others = [row.number for row in rows if row.space not in own]
         templates = self._rows.read().templates(others, collection.space.key) if others else {}
 
@@ -514,22 +226,6 @@ class SealedRecords:
             yield [self._sealer.open_subject(row) for row in rows]
             after = rows[-1].key
 
-    # ------------------------------------------------------------- what a collection learned from itself
-
-    def calibration(self, collection: Collection) -> str | None:
-        payload = self._rows.read().calibration(collection.id, _names(collection)[-1])
-        return self._sealer.open_calibration(collection, payload) if payload is not None else None
-
-    def put_calibration(self, collection: Collection, calibration: str, entry: AuditEntry) -> None:
-        note = self._audit.prepare(entry)
-
-        def put(rows: RowWriter) -> None:
-            payload = self._sealer.seal_calibration(self._row_of(rows, collection), calibration)
-            rows.put_calibration(collection.id, _names(collection)[-1], payload)
-            note(rows)
-
-        self._rows.write(put)
-
     # -------------------------------------------------------------------------------- idempotent answers
 
     def remembered(self, key: str, digest: bytes) -> bytes | None:
@@ -574,15 +270,6 @@ def inserted(rows: RowWriter, subject: SubjectRow, sample: SealedSample, at: flo
     for space, template in sample.also.items():
         rows.put_template(number, space, template)
     return SampleRow(new.id, number, owner, subject.key, sample.payload, at, sample.space)
-
-
-def _names(collection: Collection) -> list[str]:
-    """What rows in the collection's space say of theirs; the last is what calibrations learned there go by."""
-    return [collection.space.key] if collection.space != collection.origin else [collection.space.key, ""]
-
-
-def _key_of(row: SubjectRow | None) -> tuple[str, bytes] | None:
-    return (row.key, row.wrapped_key) if row is not None else None
 
 
 def _utf8(text: str) -> bytes:

@@ -213,7 +213,7 @@ def test_a_cursor_is_good_for_its_own_list_only(records, collection):
 
 
 def test_a_page_of_a_rare_filter_stops_looking_in_time_and_its_cursor_goes_on(records, collection, monkeypatch):
-    monkeypatch.setattr("security.sealed_records.SCAN_LIMIT", 4)
+    monkeypatch.setattr("security.sealed_subjects.SCAN_LIMIT", 4)
     for n in range(11):
         records.put_subject(collection, Subject("", f"s{n}", {"rare": "yes" if n == 5 else "no"}), ENTRY)
     assert all_pages(records, collection, 10, {"rare": "yes"}) == ["s5"]
