@@ -27,7 +27,7 @@ from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import unit_rows
 from embedder.whole_pictures import ImageEmbedder
 from lookalike.domain import Floats, Labels, Pixels
-from lookalike.gallery import NEAR_DUPLICATE
+from lookalike.searching import NEAR_DUPLICATE
 
 SAMPLES = (2, 3, 5, 10)
 ASKED = (0.1, 0.01)

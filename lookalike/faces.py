@@ -46,11 +46,12 @@ from lookalike.errors import (
     SampleNotFound,
 )
 from lookalike.face_marks import FaceRecord, People, face_id, face_of, marks, people_of
-from lookalike.gallery import DEFAULT_FMR, Gallery
+from lookalike.gallery import Gallery
 from lookalike.inputs import rate
 from lookalike.live import Answering
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog, Models, Records
+from lookalike.searching import DEFAULT_FMR
 
 MAX_CANDIDATES = 100
 """As many as `identify` gives."""

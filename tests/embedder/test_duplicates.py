@@ -12,7 +12,7 @@ import pytest
 from embedder.duplicates import likeness
 from embedder.images import ImageLimits, decode_image, encode_jpeg
 from lookalike.domain import Pixels
-from lookalike.gallery import NEAR_DUPLICATE
+from lookalike.searching import NEAR_DUPLICATE
 from tests.embedder.pictures import scene
 
 
