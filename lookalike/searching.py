@@ -48,7 +48,8 @@ from lookalike.roster import Ranked
 from lookalike.rosters import Rosters
 from lookalike.standing import Standing, standings
 from lookalike.trials import Trials, timed
-from lookalike.unknowns import UnknownFaces, UnknownStore
+from lookalike.unknown_store import UnknownStore
+from lookalike.unknowns import UnknownFaces
 
 DEFAULT_FMR = 0.001
 """The false match rate that verify and compare aim at unless asked for another."""

@@ -12,10 +12,9 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -50,6 +49,7 @@ from lookalike.live import Live
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.unknown_groups import Bars, Changes, Groups, Sighting, Unknown, dismissed, oldest
+from lookalike.unknown_store import Known, UnknownsMoved, UnknownStore
 
 MOST_UNKNOWNS = 10_000
 """Rows of a collection; the ones not seen for longest go first."""
@@ -66,64 +66,6 @@ EXPIRE_EVERY_S = 3600.0
 _DAY_S = 86_400.0
 _ATTEMPTS = 8
 _CURSOR = re.compile(r"(\d{1,12})\.([0-9a-f]{32})")
-
-
-class UnknownsMoved(Exception):
-    """Another process changed a collection's unknown faces in between."""
-
-
-class UnknownStore(Protocol):
-    """Rows of unknown faces with their crops, by collection. Thread-safe, and several processes may share one.
-
-    What belongs to a collection goes with it.
-    """
-
-    def version(self, collection: Collection) -> int:
-        """Grows with every change by any process; 0 at first."""
-        ...
-
-    def rows(self, collection: Collection) -> tuple[int, list[Unknown]]:
-        """A version, and all rows as they are then or later."""
-        ...
-
-    def crop(self, collection: Collection, face_id: str) -> bytes | None:
-        """A kept face's picture."""
-        ...
-
-    def change(self, collection: Collection, changes: Changes, version: int, entry: AuditEntry | None) -> int:
-        """Store all changes or none, with an audit entry where somebody asked for them. Returns the new version.
-
-        Crops of faces that no row keeps any more go too.
-        Raises: UnknownsMoved unless the version is still this one; CollectionNotFound.
-        """
-        ...
-
-
-@dataclass(slots=True)
-class _Known:
-    """A collection's rows as of a version: those in its present space, and others, which no sighting can join."""
-
-    version: int
-    groups: Groups
-    others: dict[str, Unknown]
-
-    @property
-    def rows(self) -> dict[str, Unknown]:
-        return {row.id: row for row in self.groups.rows} | self.others
-
-    def without(self, ids: Set[str]) -> Changes:
-        """Forget these rows."""
-        gone = ids & self.rows.keys()
-        if gone:
-            self.groups.forget(gone)
-        self.others = {id: row for id, row in self.others.items() if id not in gone}
-        return Changes(gone=set(gone))
-
-    def replaced(self, row: Unknown) -> Changes:
-        """Put a row in the place of the one of its id."""
-        self.groups.put(row)
-        self.others = {id: row if id == row.id else other for id, other in self.others.items()}
-        return Changes(put={row.id: row})
 
 
 @dataclass(slots=True)
@@ -155,7 +97,7 @@ class UnknownFaces:
         self._lock = threading.Lock()
         self._changing = threading.RLock()
         self._waiting: dict[str, _Waiting] = {}
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._expired_at = 0.0
 
     # ----------------------------------------------------------------------------------------- taking notice
@@ -211,7 +153,7 @@ class UnknownFaces:
         if where.id != seen.id or where.keep_unknown_days is None or where.space != seen.space:
             return
 
-        def grouped(known: _Known) -> Changes:
+        def grouped(known: Known) -> Changes:
             done = known.groups.take(sightings, self._bars(where, len(known.groups) + len(sightings)))
             beyond = known.without({row.id for row in oldest(known.rows.values(), beyond=self._most)})
             put = {id: row for id, row in done.put.items() if id not in beyond.gone}
@@ -381,7 +323,7 @@ class UnknownFaces:
     def _forget(self, where: Collection, ids: set[str], entry: AuditEntry | None) -> None:
         self._change(where, lambda known: known.without(ids), entry)
 
-    def _change(self, where: Collection, change: Callable[[_Known], Changes], entry: AuditEntry | None) -> None:
+    def _change(self, where: Collection, change: Callable[[Known], Changes], entry: AuditEntry | None) -> None:
         """Do to the newest rows what `change` does, and store it. If that fails, this process reads them anew."""
         if self._store is None:
             raise UnknownNotFound("unknown people are not kept here")
@@ -398,15 +340,15 @@ class UnknownFaces:
                 return
         raise Conflict("the unknown people are being changed by others again and again; try later")
 
-    def _current(self, where: Collection) -> _Known:
+    def _current(self, where: Collection) -> Known:
         if self._store is None:
-            return _Known(0, Groups(where.space.key, ()), {})
+            return Known(0, Groups(where.space.key, ()), {})
         with self._changing:
             known = self._known.get(where.id)
             if known is None or known.version != self._store.version(where) or known.groups.space != where.space.key:
                 version, rows = self._store.rows(where)
                 others = {row.id: row for row in rows if row.space != where.space.key}
-                known = _Known(version, Groups(where.space.key, rows), others)
+                known = Known(version, Groups(where.space.key, rows), others)
                 self._known[where.id] = known
             return known
 

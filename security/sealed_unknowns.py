@@ -19,7 +19,7 @@ from lookalike.domain import AuditEntry, Box, Collection, Floats, Quality
 from lookalike.errors import CollectionNotFound, TamperedData
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from lookalike.unknown_groups import Changes, KeptFace, Unknown
-from lookalike.unknowns import UnknownsMoved
+from lookalike.unknown_store import UnknownsMoved
 from security.audit import SealedAuditLog
 from security.collection_keys import mark_due
 from security.erasure import scrub

@@ -11,7 +11,7 @@ from lookalike.domain import Box, Quality
 from lookalike.errors import CollectionNotFound, TamperedData
 from lookalike.ports import collection_setting
 from lookalike.unknown_groups import Bars, Changes, Groups, KeptFace, Sighting, Unknown
-from lookalike.unknowns import UnknownsMoved
+from lookalike.unknown_store import UnknownsMoved
 from security.backup_records import SettingRecord, rows_of
 from security.sealed_unknowns import SealedUnknowns, decode, encode
 from tests.security.conftest import ENTRY, new_collection
