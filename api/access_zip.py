@@ -14,7 +14,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from api.access_page import page
-from api.schemas import BoxOut, QualityOut, SubjectOut, moment
+from api.schemas import BoxOut, QualityOut, moment
+from api.schemas_subjects import SubjectOut
 from lookalike.access import AccessRequests, Concerning, Dossier, KeptPicture
 from lookalike.unknown_groups import Unknown
 from lookalike.unknowns import expires_at

@@ -15,7 +15,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api import schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns
+from api import (
+    schemas,
+    schemas_collections,
+    schemas_drift,
+    schemas_models,
+    schemas_privacy,
+    schemas_service,
+    schemas_subjects,
+    schemas_unknowns,
+)
 from api.compreface import recognition
 from api.compreface import services as compreface
 from api.compreface.faults import DIALECT as COMPREFACE
@@ -181,10 +190,23 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+_SCHEMAS = (
+    schemas,
+    schemas_collections,
+    schemas_drift,
+    schemas_models,
+    schemas_privacy,
+    schemas_service,
+    schemas_subjects,
+    schemas_unknowns,
+)
+"""Where the bodies that clients send are described."""
+
+
 def _body_schemas() -> dict[str, Any]:
     models = [
         model
-        for module in (schemas, schemas_drift, schemas_models, schemas_privacy, schemas_service, schemas_unknowns)
+        for module in _SCHEMAS
         for _, model in inspect.getmembers(module, inspect.isclass)
         if issubclass(model, schemas.Incoming) or model is schemas_service.Problem
     ]

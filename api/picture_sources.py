@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 from pydantic import ValidationError
 
 from api.bodies import json_value
-from api.schemas import SubjectPut
+from api.schemas_subjects import SubjectPut
 from api.zip_archive import Entry, ZipArchive
 from lookalike.bulk import Facts, Item, Loaded, Unreadable
 from lookalike.domain import Consent

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Incoming, ReceiptOut, SubjectOut, is_none, moment
+from api.schemas import Incoming, is_none, moment
+from api.schemas_collections import ReceiptOut
+from api.schemas_subjects import SubjectOut
 from lookalike.consent import Withdrawal
 from lookalike.holds import MAX_REASON, Hold
 from lookalike.retention import Due, RetentionReport

@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Incoming, RejectedOut, ThresholdOut, is_none, moment
+from api.schemas import Incoming, is_none, moment
+from api.schemas_answers import ThresholdOut
+from api.schemas_subjects import RejectedOut
 from lookalike import answers, domain
 from lookalike.jobs import Job, JobState
 from lookalike.ports import AuditProof

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from api.schemas import BoxOut, Incoming, QualityOut, SampleOut, moment
+from api.schemas import BoxOut, Incoming, QualityOut, moment
+from api.schemas_subjects import SampleOut
 from lookalike import domain
 from lookalike.unknown_groups import KeptFace, Unknown
 from lookalike.unknowns import expires_at

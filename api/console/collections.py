@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.console.pages import form_of, go, page, router, url
 from api.edge import CallerDep, EdgeDep, Needs
-from api.schemas import ReceiptOut
+from api.schemas_collections import ReceiptOut
 from lookalike.domain import Keep, Kind, Permission
 from lookalike.errors import CollectionExists, InvalidInput
 

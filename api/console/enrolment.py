@@ -14,7 +14,7 @@ from api.console.pages import page, pictures_of, router, words_of
 from api.console.texts import Words
 from api.edge import CallerDep, EdgeDep, Needs, answered
 from api.idempotency import Answer, key_of, once
-from api.schemas import EnrolmentOut
+from api.schemas_subjects import EnrolmentOut
 from lookalike.answers import Picture
 from lookalike.domain import Face, Permission
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.console.collections import require_typed
 from api.console.pages import form_of, go, page, router, url
 from api.edge import CallerDep, EdgeDep, Needs
-from api.schemas import ReceiptOut
+from api.schemas_collections import ReceiptOut
 from lookalike.answers import Caller
 from lookalike.domain import Consent, Permission
 from lookalike.errors import Conflict, InvalidInput, SubjectNotFound

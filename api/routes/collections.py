@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import CollectionChange, CollectionList, CollectionOut, NewCollection, ReceiptOut
+from api.schemas_collections import CollectionChange, CollectionList, CollectionOut, NewCollection, ReceiptOut
 from api.schemas_service import JobOut
 from lookalike.domain import Permission
 from lookalike.register import UNSET

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from api.bodies import Expected, json_value, read_parts, validated
 from api.edge import CallerDep, Edge, EdgeDep, MetadataDep, Needs, problems, read, takes_pictures
-from api.schemas import BoxIn, ComparisonOut, DetectionOut, FaceOut, IdentificationOut, VerificationOut
+from api.schemas import BoxIn, DetectionOut, FaceOut
+from api.schemas_answers import ComparisonOut, IdentificationOut, VerificationOut
 from lookalike import inputs
 from lookalike.domain import Box, Permission
 from lookalike.errors import InvalidInput

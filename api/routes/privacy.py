@@ -12,8 +12,8 @@ from api.access_zip import zipped
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import ConsentFields, SampleOut, SubjectOut
 from api.schemas_privacy import HoldLift, HoldList, HoldOut, Move, NewHold, Rename, WithdrawalOut
+from api.schemas_subjects import ConsentFields, SampleOut, SubjectOut
 from lookalike.domain import Consent, Permission
 
 router = APIRouter(prefix="/v1/collections/{collection}", tags=["privacy"])

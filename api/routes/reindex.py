@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import CollectionOut, NewReindex, NewTrial, TallyOut, TrialOut
+from api.schemas_collections import CollectionOut, NewReindex, NewTrial, TallyOut, TrialOut
 from api.schemas_service import JobOut
 from lookalike.answers import Caller
 from lookalike.domain import Collection, Permission, TrialMode

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from api.bodies import read_json
 from api.edge import CallerDep, EdgeDep, Needs, answered, problems, read, takes_json, write
 from api.idempotency import Answer
-from api.schemas import ReceiptOut, SubjectOut
+from api.schemas_collections import ReceiptOut
 from api.schemas_privacy import RetentionOut, RetentionRun, RulesChange
 from api.schemas_service import JobOut
+from api.schemas_subjects import SubjectOut
 from lookalike.domain import Permission
 from lookalike.retention import UNSET
 

@@ -23,15 +23,8 @@ from api.edge import (
     write,
 )
 from api.idempotency import Answer, key_of, once
-from api.schemas import (
-    ConsentFields,
-    EnrolmentOut,
-    ReceiptOut,
-    SubjectList,
-    SubjectOut,
-    SubjectPut,
-    SubjectWithSamples,
-)
+from api.schemas_collections import ReceiptOut
+from api.schemas_subjects import ConsentFields, EnrolmentOut, SubjectList, SubjectOut, SubjectPut, SubjectWithSamples
 from lookalike.answers import Picture
 from lookalike.domain import Permission
 

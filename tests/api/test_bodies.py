@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from api.bodies import Expected, json_value, read_json, read_parts
 from api.errors import InvalidFields, MissingField, RequestTooLarge, UnsupportedMediaType
-from api.schemas import NewCollection
+from api.schemas_collections import NewCollection
 from api.schemas_service import NewApiKey
 from lookalike.errors import ImageTooLarge, InvalidInput, LookalikeError
 from tests.api.doubles import multipart
