@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
-from urllib.parse import quote
 
 import httpx
 
+from api.client_calls import given, path_of
 from api.client_imports import ImportCalls
 from api.client_keys import KeyCalls
 from api.client_models import ModelCalls
 from api.client_privacy import PrivacyCalls
+from api.client_reindex import ReindexCalls
 from api.client_sending import ClientError, Sender
 from api.client_shapes import (
     ApiKeyJson,
@@ -53,7 +54,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
+class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
@@ -103,7 +104,7 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         keep_unknown_days: int | None = None,
     ) -> CollectionJson:
         """Create a gallery; 409 if the name is taken."""
-        body = _given(
+        body = given(
             name=name,
             kind=kind,
             keep=keep,
@@ -119,7 +120,7 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         return cast(Iterator[CollectionJson], self._pages("/v1/collections", {}))
 
     def collection(self, name: str) -> CollectionJson:
-        return cast(CollectionJson, self._read("GET", _path("collections", name)))
+        return cast(CollectionJson, self._read(path_of("collections", name)))
 
     def update_collection(
         self,
@@ -131,16 +132,16 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         keep_unknown_days: int | object | None = _UNSET,
     ) -> CollectionJson:
         """Change what is given; `retention_days=None` means for ever, `keep_unknown_days=None` that none are kept."""
-        body = _given(keep=keep, target_fpir=target_fpir)
+        body = given(keep=keep, target_fpir=target_fpir)
         if retention_days is not _UNSET:
             body["retention_days"] = retention_days
         if keep_unknown_days is not _UNSET:
             body["keep_unknown_days"] = keep_unknown_days
-        return cast(CollectionJson, self._write("PATCH", _path("collections", name), json=body))
+        return cast(CollectionJson, self._write("PATCH", path_of("collections", name), json=body))
 
     def delete_collection(self, name: str) -> ReceiptJson | None:
         """Destroy it with all its subjects; a signed receipt when the service gives one."""
-        return cast("ReceiptJson | None", self._write("DELETE", _path("collections", name)))
+        return cast("ReceiptJson | None", self._write("DELETE", path_of("collections", name)))
 
     # -------------------------------------------------------------------------------------------- subjects
 
@@ -155,24 +156,24 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         valid_until: str | None = None,
     ) -> SubjectJson:
         """Create a subject or replace its metadata, consent and validity."""
-        body = _given(consent=consent, valid_from=valid_from, valid_until=valid_until)
+        body = given(consent=consent, valid_from=valid_from, valid_until=valid_until)
         body["metadata"] = dict(metadata or {})
-        return cast(SubjectJson, self._write("PUT", _path("collections", collection, "subjects", subject), json=body))
+        return cast(SubjectJson, self._write("PUT", path_of("collections", collection, "subjects", subject), json=body))
 
     def subject(self, collection: str, subject: str) -> SubjectJson:
         """With its samples."""
-        return cast(SubjectJson, self._read("GET", _path("collections", collection, "subjects", subject)))
+        return cast(SubjectJson, self._read(path_of("collections", collection, "subjects", subject)))
 
     def subjects(
         self, collection: str, *, metadata: Mapping[str, str] | None = None, page_size: int = 100
     ) -> Iterator[SubjectJson]:
         """All subjects, page by page; only those whose metadata has these values."""
         params: dict[str, str | int] = {"limit": page_size, **_filter(metadata)}
-        return cast(Iterator[SubjectJson], self._pages(_path("collections", collection, "subjects"), params))
+        return cast(Iterator[SubjectJson], self._pages(path_of("collections", collection, "subjects"), params))
 
     def erase(self, collection: str, subject: str) -> ReceiptJson:
         """Erase a subject for good. Returns the signed receipt."""
-        return cast(ReceiptJson, self._write("DELETE", _path("collections", collection, "subjects", subject)))
+        return cast(ReceiptJson, self._write("DELETE", path_of("collections", collection, "subjects", subject)))
 
     # --------------------------------------------------------------------------------------------- samples
 
@@ -202,7 +203,7 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         consent: ConsentJson | None = None,
     ) -> tuple[EnrolmentJson, bool]:
         """`enrol` for (file name, bytes) pairs. Returns the answer, and whether it is an earlier one given again."""
-        path = _path("collections", collection, "subjects", subject, "samples")
+        path = path_of("collections", collection, "subjects", subject, "samples")
         parts: list[tuple[str, tuple[str | None, bytes]]] = [("images", picture) for picture in pictures]
         if consent is not None:
             parts.append(("consent", (None, json.dumps(consent).encode())))
@@ -216,12 +217,12 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
 
     def delete_sample(self, collection: str, subject: str, sample: str) -> None:
         """Take one picture of a subject away."""
-        self._write("DELETE", _path("collections", collection, "subjects", subject, "samples", sample))
+        self._write("DELETE", path_of("collections", collection, "subjects", subject, "samples", sample))
 
     def crop(self, collection: str, subject: str, sample: str) -> bytes:
         """The aligned face that was kept, as JPEG."""
         return self._sender.send(
-            "GET", _path("collections", collection, "subjects", subject, "samples", sample, "crop")
+            "GET", path_of("collections", collection, "subjects", subject, "samples", sample, "crop")
         ).content
 
     # ------------------------------------------------------------------------------------ asking about faces
@@ -242,8 +243,8 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         faces: "all" or "largest". fpir: the share of strangers one accepts to be named, from which the service takes
         the threshold; threshold: a cosine similarity instead.
         """
-        params = {**_given(limit=limit, faces=faces, threshold=threshold, fpir=fpir), **_filter(metadata)}
-        return cast(IdentificationJson, self._ask(_path("collections", collection, "identify"), params, image=image))
+        params = {**given(limit=limit, faces=faces, threshold=threshold, fpir=fpir), **_filter(metadata)}
+        return cast(IdentificationJson, self._ask(path_of("collections", collection, "identify"), params, image=image))
 
     def search(
         self,
@@ -264,14 +265,14 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         same picture, encoded, resized or cropped differently. regions: "auto" looks for places with something enrolled,
         and each is a face of the answer. The others are as for `identify`.
         """
-        params = _given(
+        params = given(
             limit=limit, threshold=threshold, fpir=fpir, near_duplicates=near_duplicates or None, regions=regions
         )
         files: list[tuple[str, tuple[str | None, bytes]]] = [("image", _named(image))]
         if box is not None:
             text = json.dumps(dict(zip(("x", "y", "width", "height"), box, strict=True)))
             files.append(("box", (None, text.encode())))
-        path = _path("collections", collection, "search")
+        path = path_of("collections", collection, "search")
         response = self._sender.send("POST", path, params={**params, **_filter(metadata)}, files=files)
         return cast(IdentificationJson, response.json())
 
@@ -279,12 +280,12 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         self, collection: str, subject: str, image: Image, *, threshold: float | None = None
     ) -> VerificationJson:
         """Whether the picture's largest face, or in a collection of pictures the picture, is this subject's."""
-        path = _path("collections", collection, "subjects", subject, "verify")
-        return cast(VerificationJson, self._ask(path, _given(threshold=threshold), image=image))
+        path = path_of("collections", collection, "subjects", subject, "verify")
+        return cast(VerificationJson, self._ask(path, given(threshold=threshold), image=image))
 
     def compare(self, image_a: Image, image_b: Image, *, threshold: float | None = None) -> VerificationJson:
         """Whether two pictures show the same face."""
-        params = _given(threshold=threshold)
+        params = given(threshold=threshold)
         return cast(VerificationJson, self._ask("/v1/compare", params, image_a=image_a, image_b=image_b))
 
     def detect(self, image: Image) -> DetectionJson:
@@ -295,67 +296,23 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
 
     def calibrate(self, collection: str) -> JobJson:
         """Learn thresholds from the collection's own non-matching pairs, as a job: see `wait`."""
-        return cast(JobJson, self._write("POST", _path("collections", collection, "calibrate")))
+        return cast(JobJson, self._write("POST", path_of("collections", collection, "calibrate")))
 
     def drift(self, collection: str, *, days: int | None = None) -> DriftJson:
         """Whether the probes of the last days, today's unless said otherwise, are like those of the baseline."""
-        return cast(DriftJson, self._read("GET", _path("collections", collection, "drift"), _given(days=days)))
+        return cast(DriftJson, self._read(path_of("collections", collection, "drift"), given(days=days)))
 
     def choose_baseline(self, collection: str, first: str, last: str) -> DriftJson:
         """Compare probes with those of these days (ISO 8601, UTC, both included) from now on."""
         body = {"first": first, "last": last}
-        return cast(DriftJson, self._write("PUT", _path("collections", collection, "drift", "baseline"), body))
-
-    def reindex(
-        self,
-        collection: str,
-        *,
-        model: str | None = None,
-        index: str | None = None,
-        hold: bool = False,
-        insist: bool = False,
-        resume: bool = False,
-        rate: float | None = None,
-    ) -> JobJson:
-        """Move a collection to another model or index, as a job (see `wait`); until its end all is as before.
-
-        rate: pictures embedded in a second, at most.
-        """
-        body = {**_given(model=model, index=index, rate=rate), "hold": hold, "insist": insist, "resume": resume}
-        return cast(JobJson, self._write("POST", _path("collections", collection, "reindex"), body))
-
-    def promote(self, collection: str, *, insist: bool = False) -> CollectionJson:
-        """Answer through the generation that is complete and waits; insist: even if its trial found it worse."""
-        path = _path("collections", collection, "reindex", "promote") + ("?insist=true" if insist else "")
-        return cast(CollectionJson, self._write("POST", path))
-
-    def finish_reindex(self, collection: str) -> JobJson:
-        """Let go of the generation before now, as a job: one can no longer roll back."""
-        return cast(JobJson, self._write("POST", _path("collections", collection, "reindex", "finish")))
-
-    def try_out(self, collection: str, mode: str, share: float) -> CollectionJson:
-        """Try the generation that waits on a share of the probes. mode: "shadow" or "canary"; a share of 0 ends it."""
-        path = _path("collections", collection, "reindex", "trial")
-        return cast(CollectionJson, self._write("POST", path, {"mode": mode, "share": share}))
-
-    def trial(self, collection: str) -> dict[str, Any]:
-        """What the answering process counted of the trial since it began."""
-        return cast("dict[str, Any]", self._read("GET", _path("collections", collection, "reindex", "trial")))
-
-    def roll_back(self, collection: str) -> CollectionJson:
-        """Answer through the generation before again."""
-        return cast(CollectionJson, self._write("POST", _path("collections", collection, "reindex", "rollback")))
-
-    def give_up_reindex(self, collection: str) -> CollectionJson:
-        """Forget the generation that is being filled or waits."""
-        return cast(CollectionJson, self._write("DELETE", _path("collections", collection, "reindex")))
+        return cast(DriftJson, self._write("PUT", path_of("collections", collection, "drift", "baseline"), body))
 
     def cancel_job(self, id: str) -> JobJson:
         """End a job: at once if it waits, within seconds if it runs."""
-        return cast(JobJson, self._write("POST", _path("jobs", id, "cancel")))
+        return cast(JobJson, self._write("POST", path_of("jobs", id, "cancel")))
 
     def job(self, id: str) -> JobJson:
-        return cast(JobJson, self._read("GET", _path("jobs", id)))
+        return cast(JobJson, self._read(path_of("jobs", id)))
 
     def jobs(self) -> Iterator[JobJson]:
         return cast(Iterator[JobJson], self._pages("/v1/jobs", {}))
@@ -380,11 +337,11 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
         self, name: str, grants: Sequence[GrantJson], *, expires_days: int | None = None, aws: bool = False
     ) -> NewApiKeyJson:
         """Make a key; its secret is shown this once, and so the call is not sent again on its own."""
-        body = _given(name=name, grants=list(grants), expires_days=expires_days, aws=aws or None)
+        body = given(name=name, grants=list(grants), expires_days=expires_days, aws=aws or None)
         return cast(NewApiKeyJson, self._sender.send("POST", "/v1/api-keys", json=body, again=False).json())
 
     def revoke_api_key(self, id: str) -> None:
-        self._write("DELETE", _path("api-keys", id))
+        self._write("DELETE", path_of("api-keys", id))
 
     def audit(self, page_size: int = 100) -> Iterator[AuditEntryJson]:
         """All audit entries, oldest first."""
@@ -392,7 +349,7 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
 
     def limits(self) -> LimitsJson:
         """What the service accepts."""
-        return cast(LimitsJson, self._read("GET", "/v1/limits"))
+        return cast(LimitsJson, self._read("/v1/limits"))
 
     def ready(self) -> bool:
         """Whether the service says that it is ready."""
@@ -404,35 +361,9 @@ class Client(ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _read(self, method: str, path: str, params: Mapping[str, Any] | None = None) -> object:
-        return self._sender.send(method, path, params=params).json()
-
     def _ask(self, path: str, params: Mapping[str, Any], **images: Image) -> object:
         files = [(field, _named(image)) for field, image in images.items()]
         return self._sender.send("POST", path, params=params, files=files).json()
-
-    def _write(self, method: str, path: str, json: object = None) -> object:
-        response = self._sender.send(method, path, json=json, headers={"idempotency-key": secrets.token_hex(16)})
-        return response.json() if response.content else None
-
-    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[object]:
-        cursor: str | None = None
-        while True:
-            page = self._sender.send("GET", path, params={**params, **_given(cursor=cursor)}).json()
-            yield from page["items"]
-            cursor = page.get("next_cursor")
-            if cursor is None:
-                return
-
-
-def _path(*segments: str) -> str:
-    """/v1/ and the segments, quoted; a segment of dots only is quoted too, or it would be taken for a step up."""
-    quoted = (quote(segment, safe="") if segment.strip(".") else segment.replace(".", "%2E") for segment in segments)
-    return "/v1/" + "/".join(quoted)
-
-
-def _given(**values: object) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _filter(metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from typing import Protocol, cast
-from urllib.parse import quote
 
-from api.client_sending import Sender
+from api.client_calls import Calls, path_of
 from api.client_shapes import JobJson, RemarkJson
 
 
@@ -20,26 +19,18 @@ class SeekableFile(Protocol):
     def tell(self) -> int: ...
 
 
-class ImportCalls:
+class ImportCalls(Calls):
     """A part of the Client."""
-
-    _sender: Sender
 
     def import_pictures(self, collection: str, file: SeekableFile, *, idempotency_key: str | None = None) -> JobJson:
         """Have a zip archive or an NDJSON file enrolled by a job, which goes on without this program: see `wait`.
 
         file: seekable, sent as it is read. Raises: ClientError with code bad_archive where it cannot be read.
         """
-        path = f"/v1/collections/{quote(collection, safe='')}/imports"
+        path = path_of("collections", collection, "imports")
         headers = {"idempotency-key": idempotency_key or secrets.token_hex(16)}
         return cast(JobJson, self._sender.send("POST", path, files={"file": ("file", file)}, headers=headers).json())
 
     def rejected(self, job: str) -> Iterator[RemarkJson]:
         """What an import refused, and what it enrolled but is worth a second look."""
-        params: dict[str, str] = {}
-        while True:
-            page = self._sender.send("GET", f"/v1/jobs/{quote(job, safe='')}/rejected", params=params).json()
-            yield from page["items"]
-            if page["next_cursor"] is None:
-                return
-            params = {"cursor": page["next_cursor"]}
+        yield from cast("Iterator[RemarkJson]", self._pages(path_of("jobs", job, "rejected")))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TypedDict, cast
-from urllib.parse import quote
 
-from api.client_sending import Sender
+from api.client_calls import Calls, path_of
 from api.client_shapes import JobJson
 
 
@@ -42,19 +40,14 @@ class KeyStatusJson(TypedDict):
     items: list[CollectionKeyJson]
 
 
-class KeyCalls:
+class KeyCalls(Calls):
     """A part of the Client."""
-
-    _sender: Sender
 
     def key_status(self) -> KeyStatusJson:
         """The versions of collections' keys, their ages, whose keys they wrap, and what is due or unfinished."""
-        return cast(KeyStatusJson, self._sender.send("GET", "/v1/keys").json())
+        return cast(KeyStatusJson, self._read(path_of("keys")))
 
     def rotate_keys(self, collection: str | None = None) -> JobJson:
         """Give one collection's key, or all of them, a new version and destroy the old one: a job."""
-        path = "/v1/keys/rotate"
-        if collection is not None:
-            path = f"/v1/collections/{quote(collection, safe='')}/keys/rotate"
-        headers = {"idempotency-key": secrets.token_hex(16)}
-        return cast(JobJson, self._sender.send("POST", path, headers=headers).json())
+        of = () if collection is None else ("collections", collection)
+        return cast(JobJson, self._write("POST", path_of(*of, "keys", "rotate")))

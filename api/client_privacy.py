@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import secrets
-from typing import Any, Final, NotRequired, TypedDict, cast
-from urllib.parse import quote
+from typing import Final, NotRequired, TypedDict, cast
 
-from api.client_sending import Sender
+from api.client_calls import Calls, given, path_of
 from api.client_shapes import ConsentJson, JobJson, ReceiptJson, SampleJson, SubjectJson
 
 _UNSET: Final = object()
@@ -55,14 +53,12 @@ class HoldJson(TypedDict):
     since: str
 
 
-class PrivacyCalls:
+class PrivacyCalls(Calls):
     """A part of the Client."""
-
-    _sender: Sender
 
     def retention(self, collection: str) -> RetentionJson:
         """The rules, and who would be erased by them now."""
-        return cast(RetentionJson, self._sender.send("GET", _path(collection, "retention")).json())
+        return cast(RetentionJson, self._read(_of(collection, "retention")))
 
     def set_retention(
         self,
@@ -73,65 +69,58 @@ class PrivacyCalls:
         erase_expired_consent: bool | None = None,
     ) -> RetentionJson:
         """Change what is given; `retention_days=None` means for ever."""
-        given = {"require_consent": require_consent, "erase_expired_consent": erase_expired_consent}
-        body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        body = given(require_consent=require_consent, erase_expired_consent=erase_expired_consent)
         if retention_days is not _UNSET:
             body["retention_days"] = retention_days
-        return cast(RetentionJson, self._write("PATCH", _path(collection, "retention"), body))
+        return cast(RetentionJson, self._write("PATCH", _of(collection, "retention"), body))
 
     def run_retention(self, collection: str, *, confirm: bool = False) -> JobJson:
         """Erase whoever is past the rules now, as a job: see `wait`. confirm: their number has been seen."""
-        return cast(JobJson, self._write("POST", _path(collection, "retention", "run"), {"confirm": confirm}))
+        return cast(JobJson, self._write("POST", _of(collection, "retention", "run"), {"confirm": confirm}))
 
     def retention_receipts(self, collection: str) -> list[ReceiptJson]:
         """The signed receipts of whom the rules erased, oldest first."""
-        lines = self._sender.send("GET", _path(collection, "retention", "receipts")).text.splitlines()
+        lines = self._sender.send("GET", _of(collection, "retention", "receipts")).text.splitlines()
         return [cast(ReceiptJson, json.loads(line)) for line in lines]
 
     def renew(self, collection: str, subject: str) -> SubjectJson:
         """Say that a subject is still to be kept: its retention time begins anew."""
-        return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "renew")))
+        return cast(SubjectJson, self._write("POST", _of(collection, "subjects", subject, "renew")))
 
     def give_consent(self, collection: str, subject: str, consent: ConsentJson) -> SubjectJson:
         """Write down a consent in the place of the one before; all else stays as it is."""
-        return cast(SubjectJson, self._write("PUT", _path(collection, "subjects", subject, "consent"), consent))
+        return cast(SubjectJson, self._write("PUT", _of(collection, "subjects", subject, "consent"), consent))
 
     def withdraw_consent(self, collection: str, subject: str) -> WithdrawalJson:
         """The subject takes consent back, and is erased unless a legal hold keeps the record."""
-        return cast(WithdrawalJson, self._write("DELETE", _path(collection, "subjects", subject, "consent")))
+        return cast(WithdrawalJson, self._write("DELETE", _of(collection, "subjects", subject, "consent")))
 
     def set_hold(self, collection: str, subject: str | None, reason: str) -> HoldJson:
         """Hold a subject, or with None all of the collection: nothing is erased or overwritten until it is lifted."""
         body = {"reason": reason} if subject is None else {"reason": reason, "subject": subject}
-        return cast(HoldJson, self._write("POST", _path(collection, "holds"), body))
+        return cast(HoldJson, self._write("POST", _of(collection, "holds"), body))
 
     def holds(self, collection: str) -> list[HoldJson]:
         """Those that are on, oldest first."""
-        return cast("list[HoldJson]", self._sender.send("GET", _path(collection, "holds")).json()["items"])
+        return cast("list[HoldJson]", list(self._pages(_of(collection, "holds"))))
 
     def lift_hold(self, collection: str, id: str, reason: str) -> None:
         """Take one hold away; others that are on stay on."""
-        self._write("POST", _path(collection, "holds", id, "lift"), {"reason": reason})
+        self._write("POST", _of(collection, "holds", id, "lift"), {"reason": reason})
 
     def export_subject(self, collection: str, subject: str) -> bytes:
         """All that is kept of a subject, for an access request: a zip."""
-        return self._sender.send("GET", _path(collection, "subjects", subject, "export")).content
+        return self._sender.send("GET", _of(collection, "subjects", subject, "export")).content
 
     def rename(self, collection: str, subject: str, new_id: str) -> SubjectJson:
         """Give a subject another id; its samples, facts and times stay."""
-        return cast(SubjectJson, self._write("POST", _path(collection, "subjects", subject, "rename"), {"id": new_id}))
+        return cast(SubjectJson, self._write("POST", _of(collection, "subjects", subject, "rename"), {"id": new_id}))
 
     def move_sample(self, collection: str, subject: str, sample: str, to: str) -> SampleJson:
         """Make a sample that was enrolled under the wrong subject the right one's, old or new."""
-        path = _path(collection, "subjects", subject, "samples", sample, "move")
+        path = _of(collection, "subjects", subject, "samples", sample, "move")
         return cast(SampleJson, self._write("POST", path, {"subject": to}))
 
-    def _write(self, method: str, path: str, body: object = None) -> object:
-        response = self._sender.send(method, path, json=body, headers={"idempotency-key": secrets.token_hex(16)})
-        return response.json() if response.content else None
 
-
-def _path(collection: str, *segments: str) -> str:
-    """A segment of dots only is quoted too, or it would be taken for a step up."""
-    quoted = (quote(segment, safe="") if segment.strip(".") else segment.replace(".", "%2E") for segment in segments)
-    return "/".join(["/v1/collections", quote(collection, safe=""), *quoted])
+def _of(collection: str, *segments: str) -> str:
+    return path_of("collections", collection, *segments)
