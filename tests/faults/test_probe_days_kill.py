@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 from index.sqlite_rows import SqliteRows
 from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
+from tests.faults.killing import said_until_killed
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
 SPACE = "0123456789abcdef"
 
@@ -52,28 +47,12 @@ while True:
 """
 
 
-def kept_until_killed(folder: Path, enough: int) -> int:
-    """How many times a counter said that it handed its counts over, until it was killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", COUNTER, str(folder), SPACE], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    kept = 0
-    for line in process.stdout:
-        kept += line == "kept\n"
-        if kept == enough:
-            threading.Timer(random.uniform(0, 0.02), os.kill, (process.pid, signal.SIGKILL)).start()
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    return kept
-
-
 def test_a_counter_killed_at_random_moments_loses_nothing_it_handed_over_and_doubles_nothing(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     before = 0
     for _ in range(KILLS):
-        kept = kept_until_killed(folder, random.randint(1, 40))
+        kept = len(said_until_killed(COUNTER, folder, SPACE, enough=random.randint(1, 40)))
 
         rows = SqliteRows(folder / "records.db")
         keyring = open_key_ring("file:keys/root.key", folder, rows)

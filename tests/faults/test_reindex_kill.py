@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faults.killing import said_until_killed
+
 KILLS = int(os.environ.get("LOOKALIKE_KILLS", "6"))
 SEED = int(os.environ.get("LOOKALIKE_KILL_SEED", "7"))
 PEOPLE = 60
@@ -53,23 +49,6 @@ while True:
 """
 
 
-def acknowledged_until_killed(folder: Path, first: int, after_s: float) -> list[str]:
-    """What the worker said is done, until it was killed so long after it began to say so."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(folder), str(first)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    for line in process.stdout:
-        if not lines:
-            threading.Timer(after_s, os.kill, (process.pid, signal.SIGKILL)).start()
-        if line.endswith("\n"):
-            lines.append(line.strip())
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    return lines
-
-
 def test_re_indexing_killed_anywhere_loses_nobody_doubles_nobody_and_brings_nobody_back(
     open_house, tmp_path, admin, shoot, pictures
 ):
@@ -82,7 +61,7 @@ def test_re_indexing_killed_anywhere_loses_nobody_doubles_nobody_and_brings_nobo
     house.close()
     lots, erased, promoted, first = random.Random(SEED), set(), 0, PEOPLE
     for _ in range(KILLS):
-        lines = acknowledged_until_killed(tmp_path, first, lots.uniform(0.0, 0.6))
+        lines = said_until_killed(WORKER, tmp_path, first, enough=1, after_s=lots.uniform(0.0, 0.6))
         for line in lines:
             if line.startswith("+"):
                 who, sample = line[1:].split()

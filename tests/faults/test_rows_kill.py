@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from index.sqlite_rows import SqliteRows
 from lookalike.ports import Rows
+from tests.faults.killing import said_until_killed
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
 
 WRITER = """
@@ -56,23 +51,6 @@ threads = [threading.Thread(target=enrol, args=(worker,), daemon=True) for worke
 """
 
 
-def acknowledged_until_killed(where: list[str], run: int, enough: int) -> list[str]:
-    """What a writer said is done, until it was killed at about the `enough`-th thing."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(run), *where], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        if line.endswith("\n"):
-            lines.append(line.strip())
-        if len(lines) == enough:
-            threading.Timer(random.uniform(0, 0.02), os.kill, (process.pid, signal.SIGKILL)).start()
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    return lines
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
 def store(request, tmp_path) -> tuple[list[str], Callable[[], Rows]]:
     """Where a writer finds a store, and what opens it here."""
@@ -88,7 +66,7 @@ def test_a_writer_killed_at_random_moments_loses_and_doubles_nothing_that_it_ack
     expected: set[str] = set()
     erased: set[str] = set()
     for run in range(KILLS):
-        for line in acknowledged_until_killed(where, run, random.randint(1, 60)):
+        for line in said_until_killed(WRITER, run, *where, enough=random.randint(1, 60)):
             if line.startswith("-"):
                 erased.add(line[1:])
             else:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 from index.sqlite_rows import SqliteRows
 from lookalike.ports import collection_setting
@@ -16,8 +11,8 @@ from security.audit import SealedAuditLog
 from security.keys import open_key_ring
 from security.sealed_records import SealedRecords
 from security.sealed_unknowns import SealedUnknowns
+from tests.faults.killing import said_until_killed
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("LOOKALIKE_KILLS", "10"))
 
 KEEPER = """
@@ -56,26 +51,12 @@ while True:
 """
 
 
-def kept_until_killed(folder: Path, enough: int) -> int:
-    """How many times a keeper said that it stored its sightings, until it was killed."""
-    process = subprocess.Popen([sys.executable, "-c", KEEPER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    kept = 0
-    for line in process.stdout:
-        kept += line == "kept\n"
-        if kept == enough:
-            threading.Timer(random.uniform(0, 0.02), os.kill, (process.pid, signal.SIGKILL)).start()
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    return kept
-
-
 def test_a_keeper_killed_at_random_moments_loses_no_stored_sighting_and_leaves_no_crop_behind(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     before = 0
     for _ in range(KILLS):
-        kept = kept_until_killed(folder, random.randint(1, 20))
+        kept = len(said_until_killed(KEEPER, folder, enough=random.randint(1, 20)))
 
         rows = SqliteRows(folder / "records.db")
         keyring = open_key_ring("file:keys/root.key", folder, rows)
