@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import faiss
 import numpy as np
 
+from benchmarks.contenders import ours
 from benchmarks.embed import machine
 from benchmarks.galleries import Gallery, gallery
-from benchmarks.million import BATCH, ours, spent
+from benchmarks.million import BATCH, spent
 from index.codes import ROWS_OUTSIDE
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
