@@ -61,7 +61,7 @@ airgap-bundle: $(VENV)/serving  ## all that an installation without a network ne
 
 lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --generate-hashes --python-version 3.11 --no-header --upgrade -q \
-		pyproject.toml --group dev --extra train --extra report --extra pkcs11 -o requirements-dev.lock
+		pyproject.toml --group dev --extra train --extra report --extra pkcs11 --extra cameras --extra traces -o requirements-dev.lock
 	uv pip compile --generate-hashes --python-version 3.11 --no-header -q \
 		pyproject.toml requirements-build.in -c requirements-dev.lock -o requirements.lock
 
