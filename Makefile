@@ -38,7 +38,7 @@ serve: $(VENV)/serving  ## the service on https://127.0.0.1:8443
 	$(BIN)/lookalike serve
 
 test: $(VENV)/development .cache/photos/complete  ## all tests that need no server of others
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not train" --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal -m "not train" --cov --cov-report=
 	# Training gets a process of its own, as in use.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m train --cov --cov-append --cov-report=term:skip-covered
 
