@@ -19,6 +19,7 @@ from api import (
     schemas,
     schemas_collections,
     schemas_drift,
+    schemas_events,
     schemas_models,
     schemas_privacy,
     schemas_service,
@@ -32,6 +33,7 @@ from api.credentials import Credentials
 from api.dialects import Dialects
 from api.edge import Edge
 from api.errors import InvalidFields, answer_error, answer_http, answer_invalid, answer_invalid_fields
+from api.event_streams import EventStreams
 from api.idempotency import Turns
 from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
@@ -45,6 +47,7 @@ from api.routes import (
     audit,
     collections,
     drift,
+    events,
     imports,
     jobs,
     keys,
@@ -84,6 +87,7 @@ _ROUTERS = (
     keys,
     rotation,
     audit,
+    events,
     service,
     rekognition,
     recognition,
@@ -114,6 +118,7 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
         redirect_slashes=False,
     )
     app.state.edge = Edge(services, pool, metrics, Turns())
+    app.state.streams = EventStreams()
     for module in _ROUTERS:
         # As they are: each router is complete, and so `app.routes` lists every route, which the access matrix reads.
         app.router.routes.extend(module.router.routes)
@@ -194,6 +199,7 @@ _SCHEMAS = (
     schemas,
     schemas_collections,
     schemas_drift,
+    schemas_events,
     schemas_models,
     schemas_privacy,
     schemas_service,

@@ -23,6 +23,7 @@ from api.commands import (
     drift,
     enrol,
     evaluate,
+    events,
     explain,
     faces,
     holds,
@@ -38,6 +39,7 @@ from api.commands import (
     train,
     tune,
     unknowns,
+    webhooks,
 )
 from api.commands.output import complain, print_json
 
@@ -78,6 +80,8 @@ def build() -> typer.Typer:
     app.add_typer(access.app, name="api-keys")
     app.add_typer(recipients.app, name="keys")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(events.app, name="events")
+    app.add_typer(webhooks.app, name="webhooks")
     app.add_typer(certificates.app, name="tls")
     app.add_typer(backup.app, name="backup")
     return app

@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 import httpx
 
 from api.client_calls import given, path_of
+from api.client_events import EventCalls
 from api.client_imports import ImportCalls
 from api.client_keys import KeyCalls
 from api.client_models import ModelCalls
@@ -54,7 +55,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls):
+class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls, EventCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.

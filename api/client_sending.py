@@ -6,13 +6,15 @@ import contextlib
 import itertools
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 LONGEST_WAIT_S: Final = 20.0
+LISTENING_S: Final = 45.0
+"""A stream of events says something more often than that."""
 
 
 class ClientError(Exception):
@@ -53,6 +55,7 @@ class Sender:
         self.base_url = base_url
         self._retries = retries
         self._sleep = sleep
+        self._within = transport is not None
         self._http = httpx.Client(
             base_url=base_url,
             headers={"user-agent": "lookalike-client"} | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
@@ -90,6 +93,47 @@ class Sender:
                 raise _refusal(response)
             self._sleep(_pause(attempt, response.headers.get("retry-after")))
         return response
+
+    def listen(self, path: str, params: Mapping[str, Any]) -> Iterator[str]:
+        """The data of each server-sent event, until the service ends the stream or its connection breaks.
+
+        Raises: ClientError where it is refused, or cannot be reached after all retries.
+        """
+        for attempt in itertools.count():
+            try:
+                with self._http.stream("GET", path, params=params, timeout=LISTENING_S) as response:
+                    if response.is_success:
+                        yield from _data_of(response.iter_lines())
+                        return
+                    response.read()
+                wait = response.headers.get("retry-after")
+                if attempt >= self._retries or response.status_code not in (429, 503):
+                    raise _refusal(response)
+            except httpx.ConnectError as error:
+                if attempt >= self._retries or _hopeless(error):
+                    raise ClientError("unreachable", 0, f"{self.base_url}: {_reason(error)}") from error
+                wait = None
+            except httpx.TransportError:
+                return  # it broke in the middle: who listens begins again where they were
+            self._sleep(_pause(attempt, wait))
+
+    @property
+    def holds_answers(self) -> bool:
+        """Whether an answer is seen only once it is whole, as within one process."""
+        return self._within
+
+
+def _data_of(lines: Iterator[str]) -> Iterator[str]:
+    """The data of events of one line each. Raises: ClientError for one that says why the stream ends."""
+    kind = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            kind = value
+        elif field == "data" and kind == "error":
+            raise ClientError(value, 0, "the service ended the stream")
+        elif field == "data":
+            yield value
 
 
 def _trusting(ca: Path | str) -> ssl.SSLContext:

@@ -130,6 +130,7 @@ FAULTS: Mapping[str, Fault] = {
     "job_not_found": Fault(404, "There is no such job"),
     "hold_not_found": Fault(404, "There is no such legal hold"),
     "unknown_not_found": Fault(404, "There is no such unknown person"),
+    "webhook_not_found": Fault(404, "There is no such webhook"),
     "model_not_found": Fault(404, "There is no such model"),
     "conflict": Fault(409, "The request conflicts with what is there"),
     "collection_exists": Fault(409, "The collection exists already"),

@@ -112,6 +112,7 @@ async def _serve(
         port = sockets[0].getsockname()[1]
         on_ready(settings.model_copy(update={"port": port}).base_url)
         await stop.wait()
+        app.state.streams.end()
 
     await hypercorn_serve(
         _framework(app), _config(settings, context, sockets), shutdown_trigger=until_stopped, mode="asgi"

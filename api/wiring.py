@@ -28,6 +28,8 @@ from api.record_store import open_rows
 from api.refusals import Refusals
 from api.root_access import root_access
 from api.tending import Tending
+from api.webhook_calls import Courier
+from api.webhook_sender import WebhookSender
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.access import AccessRequests
 from lookalike.answers import Caller
@@ -37,6 +39,7 @@ from lookalike.corrections import Corrections
 from lookalike.domain import Grant, Kind, Principal
 from lookalike.drift_watch import DriftWatch
 from lookalike.errors import BadSettings, IndexUnavailable, InvalidInput, StorageFull, StorageUnavailable
+from lookalike.events import EventFeed
 from lookalike.exports import Transfers
 from lookalike.face_users import FaceUsers
 from lookalike.faces import Faces
@@ -50,6 +53,7 @@ from lookalike.retention import Retention
 from lookalike.rosters import Rosters
 from lookalike.settings import Settings
 from lookalike.trials import Trials
+from lookalike.webhooks import Webhooks
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
 from security.console_sessions import ConsoleSessions
@@ -72,6 +76,7 @@ from security.sealed_records import SealedRecords
 from security.sealed_retention import SealedRetention
 from security.sealed_snapshots import SealedSnapshots
 from security.sealed_unknowns import SealedUnknowns
+from security.sealed_webhooks import SealedWebhooks
 from security.tls import server_context
 from security.tokens import ApiKeys
 
@@ -109,6 +114,10 @@ class Services:
     sender: Sender
     reindexer: Reindexer
     trials: Trials
+    feed: EventFeed
+    webhooks: Webhooks
+    courier: Courier
+    deployment: str
     drift: DriftWatch
     drift_look: DriftLook
     rosters: Rosters
@@ -190,8 +199,14 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         kinds = job_kinds(gallery, reindexer, imports, retention, rotation)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
+        feed, webhook_store = EventFeed(records, audit), SealedWebhooks(rows, keyring, audit)
+        courier = Courier(settings.webhook_hosts, settings.webhook_ca)
+        stack.callback(courier.close)
+        webhook_sender = WebhookSender(webhook_store, feed, courier, keyring.deployment)
+        stack.callback(webhook_sender.stop)
         first_key = None
         if live:
+            webhook_sender.start()
             stack.callback(keeper.stop)
             keeper.start()
             stack.callback(refusals.stop)
@@ -239,6 +254,10 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             sender=sender_of(keyring),
             reindexer=reindexer,
             trials=trials,
+            feed=feed,
+            webhooks=Webhooks(webhook_store, records, audit, settings.webhook_hosts),
+            courier=courier,
+            deployment=keyring.deployment,
             drift=drift,
             drift_look=drift_look,
             rosters=rosters,

@@ -26,6 +26,7 @@ LookalikeError
 │  ├ JobNotFound          job_not_found
 │  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
+│  ├ WebhookNotFound      webhook_not_found       no such receiver of events, or no longer
 │  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
 │  ├ CollectionExists     collection_exists
@@ -177,6 +178,10 @@ class HoldNotFound(NotFound):
 
 class UnknownNotFound(NotFound):
     code = "unknown_not_found"
+
+
+class WebhookNotFound(NotFound):
+    code = "webhook_not_found"
 
 
 class ModelNotFound(NotFound):

@@ -14,6 +14,12 @@ from lookalike.domain import AuditEntry, Permission
 from lookalike.errors import LookalikeError, PermissionDenied
 from lookalike.ports import AuditLog
 
+SUBJECT_KEY = "key"
+"""The detail with the random key of the subject that an operation is about."""
+
+OF_MATCHES = frozenset({"matched", "similarities", "fpirs", "unmatched"})
+"""The details of whom an operation found, which one that was refused after all does not keep."""
+
 
 @dataclass(slots=True)
 class Operation:
@@ -62,7 +68,7 @@ def on_record(
             caller.principal.require(permission, collection)
         yield record
     except LookalikeError as error:
-        record.details = {k: v for k, v in record.details.items() if k != "matched"}
+        record.details = {k: v for k, v in record.details.items() if k not in OF_MATCHES}
         audit.append(record.entry("denied" if isinstance(error, PermissionDenied) else error.code))
         raise
     if not record.written:

@@ -32,7 +32,7 @@ from lookalike.errors import (
     SubjectNotFound,
 )
 from lookalike.face_marks import with_marks_of
-from lookalike.on_record import Operation, on_record
+from lookalike.on_record import SUBJECT_KEY, Operation, on_record
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.rosters import Rosters
 
@@ -233,6 +233,7 @@ class Register:
             if why:
                 record.details["why"] = why
             where = self._records.collection(collection)
+            record.details[SUBJECT_KEY] = self._records.subject(where, id).key
             receipt = self._records.erase_subject(where, id, record.commit(), only_if)
             self._rosters.catch_up()
             return self._told_pending(where, receipt)

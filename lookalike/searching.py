@@ -7,7 +7,7 @@ whom it did not know.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,7 @@ from lookalike.errors import (
     ModelNotAvailable,
     NotCalibrated,
 )
+from lookalike.events import matched
 from lookalike.live import Answering, Live
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.probe_log import ProbeLog
@@ -176,8 +177,8 @@ class Searcher(Enroller):
             record.details.update(
                 faces=len(found.faces),
                 threshold=round(found.threshold.similarity, 4),
-                matched=_joined(c.subject.key for face in found.faces for c in face.candidates),
                 generation=found.generation,
+                **matched(found.faces),
                 **({"unknown": len(found.strangers)} if where.keep_unknown_days is not None else {}),
                 **({} if found.regions is None else {"regions": found.regions}),
             )
@@ -413,7 +414,3 @@ def _first(kept: list[Identification], found: Identification) -> str | None:
     kept.append(found)
     candidates = found.faces[0].candidates if found.faces else ()
     return candidates[0].subject.key if candidates else None
-
-
-def _joined(keys: Iterator[str]) -> str:
-    return ",".join(dict.fromkeys(keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ from pydantic_settings import (
 )
 
 from lookalike.errors import BadSettings
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?")
 
 
 class Profile(enum.StrEnum):
@@ -67,6 +70,8 @@ class Settings(BaseSettings):
     audit_push: tuple[str, ...] = Field((), description="where signed checkpoints of the audit log go")
     audit_push_ca: Path | None = None
     audit_push_key_file: Path | None = None
+    webhook_hosts: tuple[str, ...] = Field((), description="hosts that events may be sent to; none allows no webhook")
+    webhook_ca: Path | None = None
     profile: Profile = Profile.SINGLE
     volume_encrypted: Literal["attested"] | None = None
     elasticsearch_ca: Path | None = None
@@ -146,6 +151,14 @@ class Settings(BaseSettings):
         for url in (value,) if isinstance(value, str) else value:
             if ":" in url.partition("://")[2].rpartition("@")[0]:
                 raise ValueError("no password goes into a URL: LOOKALIKE_ELASTICSEARCH_PASSWORD_FILE names its file")
+        return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _hosts_alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not _HOST.fullmatch(host):
+                raise ValueError("HOST or HOST:PORT is allowed, an IPv6 address in brackets")
         return value
 
     @field_validator("records")

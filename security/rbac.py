@@ -15,7 +15,12 @@ from lookalike.errors import InvalidInput, PermissionDenied
 _VIEWER = frozenset({Permission.READ})
 _IDENTIFIER = _VIEWER | {Permission.IDENTIFY}
 _ENROLLER = _IDENTIFIER | {Permission.ENROL, Permission.READ_CROPS, Permission.CONSENT}
-_OPERATOR = _VIEWER | {Permission.MANAGE_COLLECTIONS, Permission.RUN_JOBS, Permission.MANAGE_MODELS}
+_OPERATOR = _VIEWER | {
+    Permission.MANAGE_COLLECTIONS,
+    Permission.RUN_JOBS,
+    Permission.MANAGE_MODELS,
+    Permission.READ_EVENTS,
+}
 _PRIVACY = _VIEWER | {
     Permission.DELETE_COLLECTIONS,
     Permission.ERASE,

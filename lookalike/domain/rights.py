@@ -27,6 +27,8 @@ class Permission(enum.StrEnum):
     EXPORT_SUBJECT = "export_subject"  # answer an access request
     READ_AUDIT = "read_audit"
     MANAGE_KEYS = "manage_keys"
+    READ_EVENTS = "read_events"  # what happens, as it happens
+    MANAGE_WEBHOOKS = "manage_webhooks"  # where events are sent
     TRANSFER = "transfer"  # whole collections to another deployment and from there
 
 

@@ -24,6 +24,8 @@ MATRIX = {  # from the contract's table of roles; every cell stands here once
     P.READ_AUDIT: {"auditor", "admin"},
     P.MANAGE_KEYS: {"admin"},
     P.TRANSFER: {"admin"},
+    P.READ_EVENTS: {"operator", "admin"},
+    P.MANAGE_WEBHOOKS: {"admin"},
 }
 ALL_ROLES = ("viewer", "identifier", "enroller", "operator", "auditor", "privacy", "admin")
 
