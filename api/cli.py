@@ -39,6 +39,7 @@ from api.commands import (
     train,
     tune,
     unknowns,
+    watch,
     webhooks,
 )
 from api.commands.output import complain, print_json
@@ -65,6 +66,7 @@ def build() -> typer.Typer:
         faces.erase,
         jobs.calibrate,
         reindex.reindex,
+        watch.watch,
     )
     measuring = (evaluate.evaluate, explain.explain, drift.drift, curate.curate, train.train, tune.tune, runs.runs)
     commands: tuple[Callable[..., None], ...] = (*running, *asking, *measuring)

@@ -247,6 +247,26 @@ class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, 
         params = {**given(limit=limit, faces=faces, threshold=threshold, fpir=fpir), **_filter(metadata)}
         return cast(IdentificationJson, self._ask(path_of("collections", collection, "identify"), params, image=image))
 
+    def sight(
+        self,
+        collection: str,
+        frames: Sequence[Image],
+        *,
+        camera: str | None = None,
+        tentative: bool = False,
+        fpir: float | None = None,
+    ) -> IdentificationJson:
+        """Who somebody is whom a camera saw in 1 to 8 frames: one decision by all of them, on the answer's one face.
+
+        camera: its name, for the audit log and events. tentative: better frames may follow, so that nobody is told yet
+        that somebody unknown came.
+        """
+        parts: list[tuple[str, tuple[str | None, bytes]]] = [("frames", _named(frame)) for frame in frames]
+        texts = given(camera=camera, tentative="true" if tentative else None)
+        parts += [(name, (None, value.encode())) for name, value in texts.items()]
+        path = path_of("collections", collection, "sightings")
+        return cast(IdentificationJson, self._sender.send("POST", path, params=given(fpir=fpir), files=parts).json())
+
     def search(
         self,
         collection: str,

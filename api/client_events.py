@@ -28,6 +28,7 @@ class EventJson(TypedDict):
     request_id: str
     faces: int
     unknown: int
+    camera: str | None
     subjects: list[EventSubjectJson]
 
 

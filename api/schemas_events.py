@@ -37,6 +37,7 @@ class EventOut(BaseModel):
     request_id: str
     faces: int = 0
     unknown: int = 0
+    camera: str | None = None
     subjects: list[EventSubjectOut] = []
 
     @classmethod
@@ -51,6 +52,7 @@ class EventOut(BaseModel):
             request_id=event.request_id,
             faces=event.faces,
             unknown=event.unknown,
+            camera=event.camera,
             subjects=[EventSubjectOut.of(subject) for subject in event.subjects],
         )
 

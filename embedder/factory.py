@@ -62,6 +62,16 @@ def build_face_embedder(
     )
 
 
+def build_detector(
+    cache_dir: Path, runtime: str = "auto", detector: str = "yunet", *, max_faces: int = 100
+) -> Detector:
+    """A detector alone, as `build_face_embedder` has it. Raises: as that does."""
+    if detector not in DETECTORS:
+        raise ModelNotAvailable(f"the model {detector!r} is unknown; one of {', '.join(sorted(DETECTORS))}")
+    cv2.setNumThreads(1)
+    return DETECTORS[detector](cache_dir, open_runtime(runtime), max_faces)
+
+
 def build_image_embedder(
     cache_dir: Path, embedder: str, runtime: str = "auto", limits: ImageLimits | None = None
 ) -> ImageEmbedder:

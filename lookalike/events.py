@@ -52,7 +52,10 @@ class EventSubject:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """seq: its entry's number in the audit log; at: seconds since 1970; unknown: faces that matched nobody."""
+    """seq: its entry's number in the audit log; at: seconds since 1970; unknown: faces that matched nobody.
+
+    camera: that saw them, as it was named; None where none was.
+    """
 
     seq: int
     at: float
@@ -63,6 +66,7 @@ class Event:
     subjects: tuple[EventSubject, ...] = ()
     faces: int = 0
     unknown: int = 0
+    camera: str | None = None
 
     @property
     def kinds(self) -> frozenset[EventKind]:
@@ -109,9 +113,14 @@ def event_of(entry: AuditEntry) -> Event | None:
         return None
     event = Event(entry.seq, entry.at, type, entry.collection, entry.principal, entry.request_id)
     if type == "identification":
+        subjects = _matches(entry.details)
+        if entry.details.get("tentative") and not subjects:
+            return None  # better frames follow
+        camera = entry.details.get("camera")
         return replace(
             event,
-            subjects=_matches(entry.details),
+            camera=str(camera) if camera else None,
+            subjects=subjects,
             faces=int(entry.details.get("faces") or 0),
             unknown=int(entry.details.get("unmatched") or 0),
         )

@@ -13,6 +13,7 @@ MAX_METADATA = 64
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 1024
 MAX_CONSENT_TEXT = 1024
+MAX_CAMERA = 64
 
 
 def similarity(value: float) -> float:
@@ -45,6 +46,13 @@ def keep_unknown(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 3_650:
         raise InvalidInput("keep_unknown_days: 1 to 3650 days are allowed, or null to keep no unknown faces")
+    return value
+
+
+def camera(value: str) -> str:
+    """A camera's name. Raises: InvalidInput."""
+    if not (1 <= len(value) <= MAX_CAMERA and value.isprintable()):
+        raise InvalidInput(f"camera: a name of 1 to {MAX_CAMERA} printable characters is allowed")
     return value
 
 

@@ -57,6 +57,9 @@ DEFAULT_FMR = 0.001
 
 DEFAULT_MAX_REGIONS = 300
 
+MAX_FRAMES = 8
+"""Frames of one sighting; the mean of more changes little."""
+
 NEAR_DUPLICATE = 0.98
 """How far two pictures must be the same to be near duplicates (docs/measured.md: copies from 0.982 on)."""
 
@@ -80,6 +83,9 @@ class _Ask:
     box: Box | None = None
     near_duplicates: bool = False
     regions: bool = False
+    more: tuple[bytes, ...] = ()
+    camera: str | None = None
+    tentative: bool = False
 
 
 class Searcher(Enroller):
@@ -134,6 +140,30 @@ class Searcher(Enroller):
         ask = _Ask(limit, threshold, fpir, metadata or {}, fmr, largest_only)
         return self._ask(caller, "identify", collection, Kind.FACE, image, ask)
 
+    def sight(
+        self,
+        caller: Caller,
+        collection: str,
+        frames: Sequence[bytes],
+        *,
+        camera: str | None = None,
+        tentative: bool = False,
+        limit: int = 5,
+        fpir: float | None = None,
+    ) -> Identification:
+        """Who somebody is whom a camera saw in several frames: one decision, by the largest faces' mean vector.
+
+        Frames that show somebody else than the best one does are left out. camera: its name, for the record and for
+        events; tentative: better frames may follow, so that a match counts, and no match is not told as an event.
+        Raises: FaceNotFound where no frame shows a face, CollectionNotFound, WrongKind, InvalidInput.
+        """
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            raise InvalidInput(f"frames: 1 to {MAX_FRAMES} are allowed")
+        name = None if camera is None else inputs.camera(camera)
+        first, *more = frames
+        ask = _Ask(limit, None, fpir, {}, largest_only=True, more=tuple(more), camera=name, tentative=tentative)
+        return self._ask(caller, "identify", collection, Kind.FACE, first, ask)
+
     def search(
         self,
         caller: Caller,
@@ -182,7 +212,9 @@ class Searcher(Enroller):
                 **({"unknown": len(found.strangers)} if where.keep_unknown_days is not None else {}),
                 **({} if found.regions is None else {"regions": found.regions}),
             )
-        if found.generation == where.generation:
+            if ask.camera is not None:
+                record.details.update(camera=ask.camera, frames=1 + len(ask.more), tentative=int(ask.tentative))
+        if found.generation == where.generation and not ask.tentative:
             self.unknowns.note(where, found.strangers)
         return found
 
@@ -358,9 +390,22 @@ def _looked_for(live: Answering, image: bytes, ask: _Ask) -> list[EncodedFace]:
     where = live.collection
     crops = where.keep_unknown_days is not None and where.keep is not Keep.NONE
     faces = live.encoder.encode(image, largest_only=ask.largest_only, crops=crops)
+    if ask.more:
+        for frame in ask.more:
+            faces += live.encoder.encode(frame, largest_only=True, crops=crops)
+        faces = [_of_one_person(live, faces)] if faces else []
     if not faces:
         raise FaceNotFound("no face was found in the picture")
     return faces
+
+
+def _of_one_person(live: Answering, faces: Sequence[EncodedFace]) -> EncodedFace:
+    """The best face, with the mean of the vectors of all that are verified as the same person."""
+    best = max(faces, key=lambda face: face.face.quality.score)
+    bar = for_fmr(live.calibration, None).similarity
+    same = [face.vector for face in faces if float(face.vector @ best.vector) >= bar]
+    total = np.asarray(np.sum(same, axis=0, dtype=np.float64))
+    return replace(best, vector=np.asarray(total / np.linalg.norm(total), np.float32))
 
 
 def _strangers(

@@ -42,6 +42,8 @@ def tail(
 def _line(event: EventJson) -> str:
     parts = [event["at"][:19].replace("T", " "), str(event["seq"]), event["collection"] or "-", event["type"]]
     parts += [_who(subject) for subject in event["subjects"]]
+    if event["camera"]:
+        parts.append(f"camera {event['camera']}")
     if event["unknown"]:
         parts.append(f"{event['unknown']} unknown")
     return "  ".join(parts)

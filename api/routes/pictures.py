@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import Expected, json_value, read_parts, validated
+from api.bodies import Expected, Parts, json_value, read_parts, validated
 from api.edge import CallerDep, Edge, EdgeDep, MetadataDep, Needs, problems, read, takes_pictures
 from api.schemas import BoxIn, DetectionOut, FaceOut
 from api.schemas_answers import ComparisonOut, IdentificationOut, VerificationOut
 from lookalike import inputs
 from lookalike.domain import Box, Permission
 from lookalike.errors import InvalidInput
+from lookalike.searching import MAX_FRAMES
 
 router = APIRouter(prefix="/v1", tags=["pictures"])
 
@@ -69,6 +70,51 @@ async def identify(
             caller.request_id,
         ),
     )
+
+
+@router.post(
+    "/collections/{collection}/sightings",
+    response_model=IdentificationOut,
+    responses=_PROBLEMS,
+    openapi_extra=takes_pictures(
+        "frames",
+        many=MAX_FRAMES,
+        texts={"camera": "its name, for the audit log and events", "tentative": "true: better frames may follow"},
+    ),
+    dependencies=[_IDENTIFY],
+)
+async def sight(
+    collection: str,
+    request: Request,
+    edge: EdgeDep,
+    caller: CallerDep,
+    fpir: Annotated[float | None, Query(description="The false-alarm rate to aim at")] = None,
+) -> Response:
+    """Who somebody is whom a camera saw in several frames: one decision by all of them; the one face is the best."""
+    expected = Expected({"frames": MAX_FRAMES}, ("camera", "tentative"))
+    parts = await read_parts(request, expected, edge.services.settings.max_image_bytes)
+    frames = [bytes(part.data) for part in parts.named("frames")]
+    camera, tentative = _text(parts, "camera"), _text(parts, "tentative")
+    if tentative not in (None, "true", "false"):
+        raise InvalidInput("tentative: true or false are allowed")
+    return await read(
+        edge,
+        lambda: IdentificationOut.of(
+            edge.services.gallery.sight(
+                caller, collection, frames, camera=camera, tentative=tentative == "true", fpir=fpir
+            ),
+            caller.request_id,
+        ),
+    )
+
+
+def _text(parts: Parts, name: str) -> str | None:
+    """Raises: InvalidInput unless it is UTF-8."""
+    found = parts.text(name)
+    try:
+        return None if found is None else found.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{name}: UTF-8 text is allowed") from None
 
 
 @router.post(
