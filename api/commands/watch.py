@@ -92,7 +92,7 @@ def watch(
             found = _from_file(watcher, Path(source), fps, stop)
         try:
             for decision in found:
-                print(_json(decision, name) if as_json else _line(decision, name), flush=True)
+                print(_json(decision, name) if as_json else _line(decision, name, live), flush=True)
         except KeyboardInterrupt:
             pass
         if watcher.frames == 0:
@@ -223,9 +223,10 @@ def _json(decision: Decision, camera: str) -> str:
     )
 
 
-def _line(decision: Decision, camera: str) -> str:
+def _line(decision: Decision, camera: str, live: bool) -> str:
+    """live: the time is told; of a file how far into it somebody came."""
     answer = decision.answer
-    when = time.strftime("%H:%M:%S")
+    when = time.strftime("%H:%M:%S", None if live else time.gmtime(decision.began))
     if answer.subject is None:
         return f"{when}  {camera}  unknown  {decision.frames} frames"
     rate = "" if answer.fpir is None else f", false alarm {answer.fpir:.1e}"

@@ -55,6 +55,7 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", "/v1/models/{model}/rollback"): Permission.MANAGE_MODELS,
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,
+    ("POST", "/v1/collections/{collection}/sightings"): Permission.IDENTIFY,
     ("GET", UNKNOWNS): Permission.READ,
     ("GET", f"{UNKNOWNS}/{{unknown}}"): Permission.READ,
     ("GET", f"{UNKNOWNS}/{{unknown}}/faces/{{face}}/crop"): Permission.READ_CROPS,

@@ -81,10 +81,24 @@ class Installation:
         self.process = None
         return code
 
+    def spawn(self, *arguments: object, remote: bool = False) -> subprocess.Popen[str]:
+        """Begin the command, which the caller ends."""
+        return subprocess.Popen(
+            [*self.runner, sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(**(self._remote() if remote else {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _remote(self) -> dict[str, str]:
+        return {"LOOKALIKE_URL": self.url, "LOOKALIKE_API_KEY_FILE": str(self.folder / "admin.key")}
+
     def command(self, *arguments: object, remote: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the command on the data folder, or through the service."""
         if remote:
-            settings |= {"LOOKALIKE_URL": self.url, "LOOKALIKE_API_KEY_FILE": str(self.folder / "admin.key")}
+            settings |= self._remote()
         return subprocess.run(
             [*self.runner, sys.executable, "-P", "-m", "api.cli", *map(str, arguments)],
             cwd=self.folder,
