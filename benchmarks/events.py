@@ -2,8 +2,8 @@
 
     python benchmarks/events.py [--events 200] [--flood 5000] [--out FILE]
 
-A real store with its audit log, the real sender, and an HTTP receiver in this process. The delay is from the moment that
-the identification's entry is durable, which is before its answer leaves, until the receiver has the event.
+A real store with its audit log, the real sender, and an HTTP receiver in this process. The delay is from the moment
+that the identification's entry is durable, which is before its answer leaves, until the receiver has the event.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def _json(decision: Decision, camera: str) -> str:
 def _line(decision: Decision, camera: str, live: bool) -> str:
     """live: the time is told; of a file how far into it somebody came."""
     answer = decision.answer
-    when = time.strftime("%H:%M:%S", None if live else time.gmtime(decision.began))
+    when = time.strftime("%H:%M:%S", time.localtime() if live else time.gmtime(decision.began))
     if answer.subject is None:
         return f"{when}  {camera}  unknown  {decision.frames} frames"
     rate = "" if answer.fpir is None else f", false alarm {answer.fpir:.1e}"
