@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,7 @@ from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.client_pair import require_client_pair
 from security.console_sessions import ConsoleSessions
 from security.file_heads import rewrap_heads
 from security.holds import SealedHolds
@@ -297,6 +299,7 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
     options = ElasticOptions(
         deployment=deployment,
         ca=settings.elasticsearch_ca,
+        shown=_shown_to_elasticsearch(settings),
         password_file=settings.elasticsearch_password_file,
         api_key_file=settings.elasticsearch_api_key_file,
         shards=settings.elasticsearch_shards,
@@ -307,6 +310,14 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
         attested=settings.volume_encrypted == "attested",
     )
     return index_factory(settings.index, settings.indexes, options)
+
+
+def _shown_to_elasticsearch(settings: Settings) -> tuple[Path, Path] | None:
+    certificate, key = settings.elasticsearch_certificate, settings.elasticsearch_key
+    if certificate is None or key is None:
+        return None
+    require_client_pair(certificate, key, "Elasticsearch", datetime.now(UTC))
+    return certificate, key
 
 
 def _load(rosters: Rosters) -> None:

@@ -117,6 +117,12 @@ def not_after(pem: bytes) -> datetime.datetime:
 
 def require_current(chain: bytes, now: datetime.datetime) -> None:
     """Raises: BadSettings or TamperedData unless a chain is whole and its first certificate a server's, in its time."""
+    if not allows(require_time(chain, now), ExtendedKeyUsageOID.SERVER_AUTH):
+        raise BadSettings("the TLS certificate is not one of a server: its extended key usage lacks serverAuth")
+
+
+def require_time(chain: bytes, now: datetime.datetime) -> x509.Certificate:
+    """The first certificate of a chain. Raises: BadSettings or TamperedData unless it is in its time and all whole."""
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
     except ValueError:
@@ -127,16 +133,16 @@ def require_current(chain: bytes, now: datetime.datetime) -> None:
         raise BadSettings(f"the TLS certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M}")
     if now >= certificate.not_valid_after_utc:
         raise BadSettings(f"the TLS certificate ended at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}")
-    if not _may_serve(certificate):
-        raise BadSettings("the TLS certificate is not one of a server: its extended key usage lacks serverAuth")
+    return certificate
 
 
-def _may_serve(certificate: x509.Certificate) -> bool:
+def allows(certificate: x509.Certificate, use: x509.ObjectIdentifier) -> bool:
+    """Whether a certificate may be used so: one that names no uses may be used for all."""
     try:
         uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    return ExtendedKeyUsageOID.SERVER_AUTH in uses or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in uses
+    return use in uses or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in uses
 
 
 def serves(server: bytes, ca: bytes, names: Sequence[str], now: datetime.datetime) -> bool:

@@ -371,6 +371,8 @@ def _secret_files(settings: Settings) -> Answer:
         settings.api_key_file,
         settings.passphrase_file,
         settings.tls_key,
+        settings.postgresql_key,
+        settings.elasticsearch_key,
         settings.elasticsearch_password_file,
         settings.elasticsearch_api_key_file,
         settings.postgresql_password_file,
