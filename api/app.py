@@ -159,7 +159,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals, resume=in_console
     )
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
-    app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
+    app.add_middleware(Limits, limits=limits, full=pool.sheds)
     app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(Dialects, dialects=(REKOGNITION, COMPREFACE))
 
