@@ -69,6 +69,7 @@ from security.sealed_faces import SealedFaceRecords
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
+from security.sealed_pending import SealedPending
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_retention import SealedRetention
@@ -166,6 +167,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             probes=probes,
             max_regions=settings.max_regions,
             unknown_store=SealedUnknowns(rows, keyring, audit),
+            pending_store=SealedPending(rows, keyring, audit),
         )
         stack.callback(gallery.unknowns.close)
         faces = Faces(records, audit, models, gallery)
@@ -210,6 +212,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 lambda: _sweep(imports, jobs, rosters),
                 KeyCare(rotation, jobs, settings.rotate_after_hours * 3600.0),
                 retention=retention,
+                pending=gallery.pending,
             )
             stack.callback(Follower(rosters, tending, lambda: require_room(settings)).stop)
             jobs.start()
