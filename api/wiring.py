@@ -238,7 +238,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
-            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks),
+            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks, naming=gallery.pending.naming),
             corrections=Corrections(records, audit, SealedCorrections(rows, keyring, audit, ledger), rosters),
             holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),

@@ -179,6 +179,10 @@ class PendingAnswers:
             )
             self._store.drop(where, named, entry)
 
+    def naming(self, where: Collection, subject_key: str) -> list[Pending]:
+        """All that name a subject, for whoever asks what is kept of them."""
+        return [row for row in self._current(where) if row.names(subject_key)]
+
     def tend(self) -> None:
         """Delete those past their time."""
         if self._store is None or self._clock() - self._expired_at < EXPIRE_EVERY_S:

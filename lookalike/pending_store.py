@@ -18,7 +18,10 @@ class PendingStore(Protocol):
     def put(
         self, collection: Collection, rows: Sequence[Pending], faces: Mapping[str, bytes], entry: AuditEntry
     ) -> None:
-        """Keep these, with their faces (JPEG) by id. Raises: CollectionNotFound if it asks for two people no more."""
+        """Keep these, with their faces (JPEG) by id.
+
+        Raises: CollectionNotFound if it asks for two people no more; Conflict if somebody in it was erased meanwhile.
+        """
         ...
 
     def rows(self, collection: Collection) -> list[Pending]:

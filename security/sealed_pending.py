@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from lookalike.domain import AuditEntry, Collection
-from lookalike.errors import CollectionNotFound, TamperedData
+from lookalike.errors import CollectionNotFound, Conflict, TamperedData
 from lookalike.four_eyes import Pending, PendingState, Suspect, Verdict
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
 from security.audit import SealedAuditLog
@@ -49,6 +49,9 @@ class SealedPending:
             owner = self._owner(tx, collection)
             if self._sealer.open_collection(owner).four_eyes_days is None:
                 raise CollectionNotFound("the collection's rules were changed meanwhile: ask again")
+            keys = {suspect.subject_key for row in rows for suspect in row.suspects}
+            if len(tx.subjects(sorted(keys))) < len(keys):
+                raise Conflict("somebody who was found was erased meanwhile: ask again")
             for row in rows:
                 self._put(tx, owner, row)
             for id, face in faces.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import zipfile
 
 import pytest
 
@@ -152,6 +153,18 @@ def test_erasing_a_person_takes_what_names_them_along(people, held, real) -> Non
     people.client("privacy").erase(people.name, "Barack")
     assert refusal(lambda: people.client().one_pending(people.name, id)) == (404, "pending_not_found")
     assert people.client().pending(people.name) == []
+
+
+def test_whoever_asks_what_is_kept_of_them_is_told_of_it_without_the_face(people, held, tmp_path) -> None:
+    _, told = held
+    privacy = people.client("privacy")
+    out = tmp_path / "kept.zip"
+    out.write_bytes(privacy.export_subject(people.name, "Barack"))
+    with zipfile.ZipFile(out) as kept:
+        document = json.loads(kept.read("data.json"))
+        assert "Searches that may have found this person" in kept.read("index.html").decode()
+    (row,) = document["identifications_that_name_it"]
+    assert (row["id"], row["state"]) == (told["pending"][0]["id"], "pending")
 
 
 def test_each_step_is_on_record_with_who_took_it(people, held) -> None:
