@@ -30,6 +30,12 @@ _STANDINGS = {
 }
 
 
+_SEARCHES = {
+    "pending": "two people have yet to say whether it was this person",
+    "confirmed": "two people confirmed that it was this person",
+}
+
+
 def page(document: Mapping[str, Any]) -> str:
     """The page of a document as api/access_zip.py describes it."""
     subject, collection = document["subject"], document["collection"]
@@ -38,6 +44,7 @@ def page(document: Mapping[str, Any]) -> str:
         _section("Metadata", _facts(subject["metadata"]) if subject["metadata"] else _note("None.")),
         _section("Pictures and what was made of them", _samples(document)),
         _section("Faces nobody has named that look like this person", _unknowns(document)),
+        _section("Searches that may have found this person", _waiting(document)),
         _section("Copies elsewhere", _elsewhere(document)),
         _section("What was done with this record", _audit(document["audit"])),
     ]
@@ -96,6 +103,14 @@ def _unknowns(document: Mapping[str, Any]) -> str:
     ]
     said = "They may be somebody else: they were found by their likeness alone." if figures else "None."
     return "".join(figures) + _note(said)
+
+
+def _waiting(document: Mapping[str, Any]) -> str:
+    rows = [
+        (row["searched_at"], _SEARCHES[row["state"]], f"{row['similarity']:.3f}", row["forgotten_at"])
+        for row in document["identifications_that_name_it"]
+    ]
+    return _table(("when", "what became of it", "similarity", "forgotten"), rows) if rows else _note("None is kept.")
 
 
 def _elsewhere(document: Mapping[str, Any]) -> str:

@@ -115,6 +115,17 @@ def described(dossier: Dossier, files: dict[str, list[str]], entries: Sequence[C
         ],
         "templates": {"included": False, "why": VECTORS_LEFT_OUT},
         "unknown_faces_that_look_alike": [_unknown(dossier, row, files) for row in dossier.alike],
+        # Without the face: as long as it waits it may be somebody else's, and once decided it is not kept.
+        "identifications_that_name_it": [
+            {
+                "id": row.id,
+                "state": row.state.value,
+                "searched_at": moment(row.created_at),
+                "similarity": next(s.similarity for s in row.suspects if s.subject_key == subject.key),
+                "forgotten_at": moment(row.expires_at),
+            }
+            for row in dossier.waiting
+        ],
         "copies_with_others": [
             {"export": copy.export, "recipient_key": copy.recipient, "at": moment(copy.at)} for copy in dossier.copies
         ],

@@ -21,6 +21,7 @@ from api import (
     schemas_drift,
     schemas_events,
     schemas_models,
+    schemas_pending,
     schemas_privacy,
     schemas_service,
     schemas_subjects,
@@ -52,6 +53,7 @@ from api.routes import (
     jobs,
     keys,
     models,
+    pending,
     pictures,
     privacy,
     reindex,
@@ -78,6 +80,7 @@ _ROUTERS = (
     retention,
     privacy,
     pictures,
+    pending,
     unknowns,
     imports,
     reindex,
@@ -164,7 +167,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals, resume=in_console
     )
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
-    app.add_middleware(Limits, limits=limits, full=lambda: pool.full)
+    app.add_middleware(Limits, limits=limits, full=pool.sheds)
     app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(Dialects, dialects=(REKOGNITION, COMPREFACE))
 
@@ -201,6 +204,7 @@ _SCHEMAS = (
     schemas_drift,
     schemas_events,
     schemas_models,
+    schemas_pending,
     schemas_privacy,
     schemas_service,
     schemas_subjects,

@@ -29,6 +29,7 @@ from api.commands import (
     holds,
     jobs,
     models,
+    pending,
     recipients,
     reindex,
     retention,
@@ -73,6 +74,7 @@ def build() -> typer.Typer:
     for command in commands:
         app.command()(command)
     app.add_typer(collections.app, name="collections")
+    app.add_typer(pending.app, name="pending")
     app.add_typer(unknowns.app, name="unknowns")
     app.add_typer(subjects.app, name="subjects")
     app.add_typer(holds.app, name="holds")

@@ -25,6 +25,7 @@ from api.client_events import EventCalls
 from api.client_imports import ImportCalls
 from api.client_keys import KeyCalls
 from api.client_models import ModelCalls
+from api.client_pending import PendingCalls
 from api.client_privacy import PrivacyCalls
 from api.client_reindex import ReindexCalls
 from api.client_sending import ClientError, Sender
@@ -55,7 +56,7 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PrivacyCalls, KeyCalls, EventCalls):
+class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PendingCalls, PrivacyCalls, KeyCalls, EventCalls):
     """A connection to one service. Thread-safe.
 
     api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.

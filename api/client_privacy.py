@@ -24,6 +24,7 @@ class RetentionJson(TypedDict):
     retention_days: int | None
     require_consent: bool
     erase_expired_consent: bool
+    four_eyes_days: int | None
     subjects: int
     due: dict[str, int]
     held: int
@@ -67,11 +68,14 @@ class PrivacyCalls(Calls):
         retention_days: int | object | None = _UNSET,
         require_consent: bool | None = None,
         erase_expired_consent: bool | None = None,
+        four_eyes_days: int | object | None = _UNSET,
     ) -> RetentionJson:
-        """Change what is given; `retention_days=None` means for ever."""
+        """Change what is given; `retention_days=None` is for ever, with `four_eyes_days=None` one person is enough."""
         body = given(require_consent=require_consent, erase_expired_consent=erase_expired_consent)
         if retention_days is not _UNSET:
             body["retention_days"] = retention_days
+        if four_eyes_days is not _UNSET:
+            body["four_eyes_days"] = four_eyes_days
         return cast(RetentionJson, self._write("PATCH", _of(collection, "retention"), body))
 
     def run_retention(self, collection: str, *, confirm: bool = False) -> JobJson:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from api.client_pending import PendingJson
+
 
 class BoxJson(TypedDict):
     """Pixels of the upright picture; x, y is the top left corner."""
@@ -206,6 +208,9 @@ class IdentifiedFaceJson(FaceJson):
 
 
 class IdentificationJson(TypedDict):
+    """pending: instead of all others, where two people have to confirm who it is."""
+
+    pending: NotRequired[list[PendingJson]]
     faces: list[IdentifiedFaceJson]
     threshold: ThresholdJson
     model: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -31,12 +31,13 @@ METADATA = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One app's services and the machinery around them."""
+    """One app's services and the machinery around them. notes: each says what wants care though all works, or None."""
 
     services: Services
     pool: Pool
     metrics: Metrics
     turns: Turns
+    notes: list[Callable[[], str | None]] = field(default_factory=list)
 
 
 # Dependencies are coroutines, however little they do: FastAPI sends plain functions through a thread of their own.

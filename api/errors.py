@@ -129,6 +129,8 @@ FAULTS: Mapping[str, Fault] = {
     "api_key_not_found": Fault(404, "There is no such API key"),
     "job_not_found": Fault(404, "There is no such job"),
     "hold_not_found": Fault(404, "There is no such legal hold"),
+    "pending_not_found": Fault(404, "There is no such identification that waits"),
+    "four_eyes_required": Fault(409, "Two people confirm who it is"),
     "unknown_not_found": Fault(404, "There is no such unknown person"),
     "webhook_not_found": Fault(404, "There is no such webhook"),
     "model_not_found": Fault(404, "There is no such model"),

@@ -89,7 +89,7 @@ class Limits:
     def _admit(self, scope: Scope) -> None:
         if content_length(scope) > self._limits.of(scope):
             raise too_large(self._limits.of(scope))
-        if self._full() and scope["path"] not in NEVER_SHED:
+        if scope["path"] not in NEVER_SHED and self._full():
             raise Overloaded("all workers are busy and the queue is full")
 
     def hold(self, size: int) -> None:

@@ -7,6 +7,7 @@ are prometheus_client's own figures of the process.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -73,6 +74,12 @@ class Metrics:
         gauge("audit_checkpoints_waiting", "Checkpoints that a receiver has not got", lambda: _asked(audit.waiting))
         gauge("audit_receivers_failing", "Receivers that did not take the last checkpoint", audit.failing)
         gauge("credentials_refused", "Credentials that were refused since the start", refused)
+
+    def watch_certificate(self, ends: Callable[[], datetime], refused: Callable[[], bool]) -> None:
+        """Tell of the certificate that is served. refused: whether another one lies there that cannot be."""
+        self._standing.served = ends
+        meaning = "1 while what lies in the certificate's place cannot be served, and the one before is"
+        Gauge("lookalike_certificate_refused", meaning, registry=self._registry).set_function(refused)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""

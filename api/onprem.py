@@ -11,7 +11,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,7 +30,8 @@ _PR_SET_DUMPABLE = 4
 class Machine:
     """Facts. open_swaps: swap that is not encrypted and may be used by this process; files: what is wrong with each
     file of a secret, by the setting that names it; certificate_days: of the operator's certificate, None if the service
-    makes its own, which it renews; ledger_apart: None where there is no ledger; first_start: no key was ever made."""
+    makes its own, which it renews; ledger_apart: None where there is no ledger; first_start: no key was ever made;
+    shown_days: of the certificates that servers inside are shown, by the setting that names each."""
 
     uid: int
     open_swaps: tuple[str, ...]
@@ -38,6 +39,7 @@ class Machine:
     certificate_days: float | None
     ledger_apart: bool | None
     first_start: bool
+    shown_days: Mapping[str, float] = field(default_factory=dict)
 
 
 def findings(settings: Settings, machine: Machine) -> Iterator[tuple[str, str | None]]:
@@ -93,6 +95,16 @@ def _certificate(settings: Settings, machine: Machine) -> str | None:
     return f"LOOKALIKE_TLS_CERTIFICATE: it {left}, and {RENEW_DAYS} are asked for: put a new one in its place"
 
 
+def _shown(settings: Settings, machine: Machine) -> str | None:
+    ending = {name: days for name, days in machine.shown_days.items() if days < RENEW_DAYS}
+    if not ending:
+        return None
+    told = ", ".join(
+        f"{name} {f'has {days:.0f} days left' if days >= 0 else 'has ended'}" for name, days in ending.items()
+    )
+    return f"{told}, and {RENEW_DAYS} are asked for: put new ones in their place"
+
+
 def _ledger(settings: Settings, machine: Machine) -> str | None:
     if machine.ledger_apart is not False:
         return None
@@ -113,6 +125,7 @@ RULES: Final[Mapping[str, Callable[[Settings, Machine], str | None]]] = {
     "swap": _swap,
     "secret files": _secret_files,
     "certificate": _certificate,
+    "certificates shown inside": _shown,
     "ledger's disk": _ledger,
     "first key": _first_key,
 }
@@ -130,6 +143,11 @@ def look(settings: Settings) -> Machine:
         files={name: wrong for name, file in _secrets(settings) if (wrong := wrong_with(file)) is not None},
         certificate_days=_days(settings.tls_certificate),
         ledger_apart=_apart(settings.ledger, settings.data),
+        shown_days={
+            f"LOOKALIKE_{name.upper()}": days
+            for name in ("postgresql_certificate", "elasticsearch_certificate")
+            if (days := _days(getattr(settings, name))) is not None
+        },
         first_start=settings.records == "sqlite:" and not (settings.data / "records.db").exists(),
     )
 
@@ -191,6 +209,8 @@ _FILES: Final = (
     "pkcs11_pin_file",
     "audit_push_key_file",
     "tls_key",
+    "postgresql_key",
+    "elasticsearch_key",
     "elasticsearch_password_file",
     "elasticsearch_api_key_file",
     "postgresql_password_file",
@@ -218,7 +238,7 @@ def _days(certificate: Path | None) -> float | None:
     try:
         return days_left(certificate.read_bytes(), datetime.now(UTC))
     except OSError as error:
-        raise BadSettings(f"LOOKALIKE_TLS_CERTIFICATE cannot be read: {error.strerror}") from error
+        raise BadSettings(f"the certificate {certificate} cannot be read: {error.strerror}") from error
 
 
 def _apart(ledger: Path | None, data: Path) -> bool | None:

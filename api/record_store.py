@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from index.stores import Place, store_of
 from lookalike.ports import Rows
 from lookalike.settings import Settings
+from security.client_pair import require_client_pair
 from security.secret_files import read_secret_file
 
 
@@ -20,7 +22,7 @@ def open_rows(settings: Settings) -> AbstractContextManager[Rows]:
 
 
 def store_place(settings: Settings) -> Place:
-    """What a store is opened with."""
+    """What a store is opened with. Raises: BadSettings, KeyUnavailable for a certificate that cannot be shown."""
     file = settings.postgresql_password_file
 
     def password() -> str | None:
@@ -32,5 +34,8 @@ def store_place(settings: Settings) -> Place:
             .rstrip("\r\n")
         )
 
+    certificate, key = settings.postgresql_certificate, settings.postgresql_key
+    if certificate is not None and key is not None and settings.records != "sqlite:":
+        require_client_pair(certificate, key, "PostgreSQL", datetime.now(UTC))
     folder = settings.data.absolute()
-    return Place(settings.records, folder, version("lookalike"), password, settings.postgresql_ca)
+    return Place(settings.records, folder, version("lookalike"), password, settings.postgresql_ca, certificate, key)

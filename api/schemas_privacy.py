@@ -19,11 +19,13 @@ MOST_NAMED = 1000
 
 
 class RulesChange(Incoming):
-    """Only what is sent is changed; `retention_days: null` takes the limit away."""
+    """Only what is sent is changed; `retention_days: null` takes the limit away, `four_eyes_days: null`
+    lets one person alone learn who it is."""
 
     retention_days: int | None = None
     require_consent: bool | None = None
     erase_expired_consent: bool | None = None
+    four_eyes_days: int | None = None
 
 
 class RetentionRun(Incoming):
@@ -56,6 +58,7 @@ class RetentionOut(BaseModel):
     retention_days: int | None
     require_consent: bool
     erase_expired_consent: bool
+    four_eyes_days: int | None
     subjects: int
     due: dict[str, int]
     held: int
@@ -74,6 +77,7 @@ class RetentionOut(BaseModel):
             retention_days=where.retention_days,
             require_consent=where.require_consent,
             erase_expired_consent=where.erase_expired_consent,
+            four_eyes_days=where.four_eyes_days,
             subjects=found.subjects,
             due=found.reasons(),
             held=found.held,

@@ -242,12 +242,14 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Without a credential only the status is told."""
+    """Without a credential only the status is told. notes: what wants care although all works, such as a certificate
+    that was put in place and cannot be served."""
 
     status: str
     reason: str | None = Field(default=None, exclude_if=is_none)
     runtime: str | None = Field(default=None, exclude_if=is_none)
     model: str | None = Field(default=None, exclude_if=is_none)
+    notes: list[str] | None = Field(default=None, exclude_if=is_none)
 
 
 class Problem(BaseModel):

@@ -26,6 +26,7 @@ from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework
 
+from api.certificate_watch import CertificateWatch
 from api.logs import start_logging
 from lookalike.errors import BadSettings
 from lookalike.settings import Settings
@@ -79,26 +80,29 @@ def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> 
     Raises: BadSettings if the address cannot be bound, and as `services.server_context`.
     """
     settings = services.settings
-    context = None
+    watch = None
     if settings.tls == "on":
-        context = services.server_context()
-        context.set_alpn_protocols(["http/1.1"])
+        watch = CertificateWatch(settings, services.server_context)
+        watch.tell_of(app.state.edge)
     start_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
     with _listening(settings.host, settings.port) as sockets:
-        asyncio.run(_serve(app, settings, context, sockets, on_ready))
+        asyncio.run(_serve(app, settings, watch, sockets, on_ready))
 
 
 async def _serve(
     app: FastAPI,
     settings: Settings,
-    context: ssl.SSLContext | None,
+    watch: CertificateWatch | None,
     sockets: list[socket.socket],
     on_ready: Callable[[str], None],
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    context = None if watch is None else watch.context
+    if watch is not None:
+        watch.start(loop)
     # Hypercorn leaves this at asyncio's 30 s, and clients with idle connections answer no farewell.
     loop.create_server = functools.partial(  # type: ignore[method-assign]
         loop.create_server, **({"ssl_shutdown_timeout": FAREWELL_S} if context is not None else {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,22 +16,25 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from lookalike.errors import LookalikeError
-from security.certificates import days_left
+from security.certificates import not_after
 
 if TYPE_CHECKING:
     from lookalike.settings import Settings
 
 
 class Standing(Collector):
-    """A collector for the registry of api/metrics.py. ready: set by whoever asked the service, who may wait for it."""
+    """A collector for the registry of api/metrics.py. ready: set by whoever asked the service, who may wait for it.
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    served: when the certificate that clients are shown ends, which may be another than the one that lies there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self._data = settings.data
         self._certificate: Path | None = None
         if settings.tls == "on":
             self._certificate = settings.tls_certificate or settings.data / "tls" / "server.crt"
-        self._clock = clock
         self.ready = False
+        self.served: Callable[[], datetime] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The figures as they are now."""
@@ -50,9 +53,8 @@ class Standing(Collector):
     def _certificate_end(self) -> Iterator[GaugeMetricFamily]:
         if self._certificate is None:
             return
-        now = self._clock()
         try:
-            end = now + timedelta(days=days_left(self._certificate.read_bytes(), now))
+            end = not_after(self._certificate.read_bytes()) if self.served is None else self.served()
         except (OSError, LookalikeError):
             return
         yield _gauge(

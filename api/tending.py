@@ -10,6 +10,7 @@ from api.job_kinds import SERVICE
 from api.jobs import JobRunner
 from lookalike.answers import Caller
 from lookalike.domain import GenerationState
+from lookalike.pending import PendingAnswers
 from lookalike.ports import Records
 from lookalike.retention import Retention
 from lookalike.rosters import Rosters
@@ -35,9 +36,11 @@ class Tending:
         key_care: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         retention: Retention | None = None,
+        pending: PendingAnswers | None = None,
     ) -> None:
         """catch_up: brings erasures to the ledger that could not be written there before; key_care: of the keys."""
         self._retention = retention
+        self._pending = pending
         self._catch_up = catch_up
         self._records = records
         self._rosters = rosters
@@ -58,6 +61,8 @@ class Tending:
         self._retire()
         self._keep_to_retention()
         self._unknowns.tend(_SERVICE)
+        if self._pending is not None:
+            self._pending.tend()
         if self._clock() - self._swept_at >= SWEEP_EVERY_S:
             self._swept_at = self._clock()
             self._sweep()

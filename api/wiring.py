@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,7 @@ from lookalike.trials import Trials
 from lookalike.webhooks import Webhooks
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.client_pair import require_client_pair
 from security.console_sessions import ConsoleSessions
 from security.file_heads import rewrap_heads
 from security.holds import SealedHolds
@@ -71,6 +73,7 @@ from security.sealed_faces import SealedFaceRecords
 from security.sealed_imports import SealedImports
 from security.sealed_jobs import SealedJobs
 from security.sealed_models import SealedModels
+from security.sealed_pending import SealedPending
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_retention import SealedRetention
@@ -173,6 +176,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             probes=probes,
             max_regions=settings.max_regions,
             unknown_store=SealedUnknowns(rows, keyring, audit),
+            pending_store=SealedPending(rows, keyring, audit),
         )
         stack.callback(gallery.unknowns.close)
         faces = Faces(records, audit, models, gallery)
@@ -223,6 +227,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
                 lambda: _sweep(imports, jobs, rosters),
                 KeyCare(rotation, jobs, settings.rotate_after_hours * 3600.0),
                 retention=retention,
+                pending=gallery.pending,
             )
             stack.callback(Follower(rosters, tending, lambda: require_room(settings)).stop)
             jobs.start()
@@ -248,7 +253,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             transfers=transfers,
             retention=retention,
             consents=Consents(records, audit, gallery, looks),
-            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks),
+            access=AccessRequests(records, audit, gallery.live, gallery.unknowns, looks, naming=gallery.pending.naming),
             corrections=Corrections(records, audit, SealedCorrections(rows, keyring, audit, ledger), rosters),
             holds=Holds(records, audit, SealedHolds(rows, keyring, audit)),
             sender=sender_of(keyring),
@@ -316,6 +321,7 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
     options = ElasticOptions(
         deployment=deployment,
         ca=settings.elasticsearch_ca,
+        shown=_shown_to_elasticsearch(settings),
         password_file=settings.elasticsearch_password_file,
         api_key_file=settings.elasticsearch_api_key_file,
         shards=settings.elasticsearch_shards,
@@ -326,6 +332,14 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
         attested=settings.volume_encrypted == "attested",
     )
     return index_factory(settings.index, settings.indexes, options)
+
+
+def _shown_to_elasticsearch(settings: Settings) -> tuple[Path, Path] | None:
+    certificate, key = settings.elasticsearch_certificate, settings.elasticsearch_key
+    if certificate is None or key is None:
+        return None
+    require_client_pair(certificate, key, "Elasticsearch", datetime.now(UTC))
+    return certificate, key
 
 
 def _load(rosters: Rosters) -> None:

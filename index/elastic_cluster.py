@@ -26,6 +26,7 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
+from index.elastic_tls import ClientContext
 from lookalike.errors import BadSettings, IndexUnavailable
 from lookalike.settings import is_loopback
 
@@ -40,12 +41,14 @@ Answer = Mapping[str, Any]
 class ElasticOptions:
     """What the settings say of every Elasticsearch. deployment: random hex, in the name of each index.
 
+    shown: the certificate and key by which the cluster sees who connects;
     vectors: how new indexes hold them, as in `index/elastic_mapping.py`; candidates: what a graph looks at; timeout_s:
     until one call must be answered; attested: somebody answers for the encryption of the nodes' volumes.
     """
 
     deployment: str
     ca: Path | None = None
+    shown: tuple[Path, Path] | None = None
     password_file: Path | None = None
     api_key_file: Path | None = None
     shards: int = 1
@@ -110,6 +113,10 @@ class ElasticCluster:
         trust: dict[str, Any] = {}
         if address.nodes[0].startswith("https:"):
             trust = {"verify_certs": True, **({"ca_certs": str(options.ca)} if options.ca is not None else {})}
+            if options.shown is not None:
+                trust = {"ssl_context": ClientContext(*options.shown, options.ca)}
+        elif options.shown is not None:
+            raise BadSettings("LOOKALIKE_ELASTICSEARCH_CERTIFICATE is shown over es+https: alone")
         try:
             self._client = Elasticsearch(
                 list(address.nodes),

@@ -99,8 +99,10 @@ class PatientConnection(psycopg.Connection[TupleRow]):
             self.patience_s = before
 
 
-def connection_params(url: str, ca: Path | None) -> Params:
+def connection_params(url: str, ca: Path | None, shown: tuple[Path, Path] | None = None) -> Params:
     """What to connect with, from LOOKALIKE_RECORDS. ca: the authority to trust; None for the system's.
+
+    shown: the certificate and key by which the server sees who connects, to a server alone that proves who it is.
 
     Raises: BadSettings.
     """
@@ -123,9 +125,22 @@ def connection_params(url: str, ca: Path | None) -> Params:
         params.setdefault("sslrootcert", "system")
         if (mode := given.get("sslmode", "verify-full")) not in SAFE_MODES:
             raise BadSettings(f"LOOKALIKE_RECORDS: sslmode={mode} is allowed on this machine only: use verify-full")
+    if shown is not None:
+        params = {**_showing(shown, given), **params, "sslmode": "verify-full"}
     session = " ".join(_option(name, value) for name, value in _SESSION.items())
     bounds = {"connect_timeout": 3 if len(hosts) == 1 else 2, "tcp_user_timeout": round(PATIENCE_S * 1000)}
     return {**params, **given, **bounds, "options": f"{given.get('options', '')} {session}".strip()}
+
+
+def _showing(shown: tuple[Path, Path], given: Mapping[str, str]) -> Params:
+    if given.keys() & {"sslcert", "sslkey"}:
+        raise BadSettings("LOOKALIKE_RECORDS: LOOKALIKE_POSTGRESQL_CERTIFICATE is set, so no sslcert goes into the URL")
+    if (mode := given.get("sslmode", "verify-full")) != "verify-full":
+        raise BadSettings(
+            f"LOOKALIKE_RECORDS: with LOOKALIKE_POSTGRESQL_CERTIFICATE sslmode is verify-full, not {mode}"
+        )
+    certificate, key = shown
+    return {"sslrootcert": "system", "sslcert": str(certificate), "sslkey": str(key)}
 
 
 def _is_here(host: str) -> bool:

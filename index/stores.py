@@ -13,13 +13,22 @@ from lookalike.ports import Rows
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where records are kept. folder: the data folder; made_by: this release; password, ca: of a server."""
+    """Where records are kept. folder: the data folder; made_by: this release; password, ca: of a server.
+
+    certificate, key: by which a server is shown who we are.
+    """
 
     url: str
     folder: Path
     made_by: str
     password: Callable[[], str | None]
     ca: Path | None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def shown(self) -> tuple[Path, Path] | None:
+        return None if self.certificate is None or self.key is None else (self.certificate, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ def _open_postgresql(place: Place) -> Iterator[Rows]:
             f"LOOKALIKE_RECORDS names PostgreSQL, but the data folder has records of its own ({RECORDS}), which would "
             "not be seen: set LOOKALIKE_DATA to another folder"
         )
-    rows = PostgresRows(connection_params(place.url, place.ca), place.password)
+    rows = PostgresRows(connection_params(place.url, place.ca, place.shown), place.password)
     try:
         yield rows
     finally:
@@ -75,7 +84,7 @@ def _look_at_postgresql(place: Place) -> str:
     from index.postgres_rows import describe
     from index.postgres_schema import SCHEMA
 
-    with open_connection(connection_params(place.url, place.ca), place.password, SCHEMA) as connection:
+    with open_connection(connection_params(place.url, place.ca, place.shown), place.password, SCHEMA) as connection:
         return describe(connection)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Collection, Copy, Keep, Permission, Sample, Space, Subject
 from lookalike.errors import SampleNotFound
+from lookalike.four_eyes import Pending
 from lookalike.live import Live
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog, Records
@@ -58,7 +59,8 @@ class KeptSample:
 class Dossier:
     """What is kept of a subject, without pictures. until: when its retention time ends; held: by a legal hold.
 
-    alike: unknown faces that look like it; backed_up_at: when the last backup was begun, 0 for never.
+    alike: unknown faces that look like it; waiting: identifications that name it, waiting for two people or confirmed;
+    backed_up_at: when the last backup was begun, 0 for never.
     """
 
     collection: Collection
@@ -68,6 +70,7 @@ class Dossier:
     until: float | None
     held: bool
     alike: tuple[Unknown, ...]
+    waiting: tuple[Pending, ...]
     copies: tuple[Copy, ...]
     backed_up_at: float
     at: float
@@ -101,7 +104,10 @@ class AccessRequests:
         unknowns: UnknownFaces,
         store: RetentionStore,
         clock: Callable[[], float] = time.time,
+        naming: Callable[[Collection, str], Sequence[Pending]] = lambda where, key: (),
     ) -> None:
+        """naming: identifications that name a subject, by its key."""
+        self._naming = naming
         self._records = records
         self._audit = audit
         self._live = live
@@ -126,6 +132,7 @@ class AccessRequests:
                 kept_until(where, subject, last),
                 held is None or subject.key in held,
                 tuple(self._alike(where, subject)),
+                tuple(self._naming(where, subject.key)),
                 tuple(self._records.copies(where, subject.created_at)),
                 self._records.backed_up_at(),
                 now,

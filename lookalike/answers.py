@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lookalike.domain import Box, Candidate, Collection, EncodedFace, Face, Principal, Sample, Subject, Threshold
+from lookalike.four_eyes import Pending
 from lookalike.ports import IndexState
 
 
@@ -74,11 +75,15 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedFace:
-    """nearest: similarities of the two nearest subjects, whether candidates or not; fewer where there are fewer."""
+    """nearest: similarities of the two nearest subjects, whether candidates or not; fewer where there are fewer.
+
+    crop: the aligned face as JPEG, where two people will have to look at it.
+    """
 
     face: Face
     candidates: tuple[Candidate, ...]
     nearest: tuple[float, ...] = ()
+    crop: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class Identification:
     """faces: largest first; a face whose candidates are empty belongs to nobody enrolled, as far as one can tell.
 
     Of a search by regions: each place with something enrolled, most similar first; regions: parts that were looked at.
-    strangers: faces that match nobody at the collection's own rate, where it keeps unknown faces.
+    strangers: faces that match nobody at the collection's own rate, where it keeps unknown faces; held: what waits for
+    two people, and then there are no faces, since whoever searched must not act on what is not confirmed.
     """
 
     faces: tuple[IdentifiedFace, ...]
@@ -95,6 +101,7 @@ class Identification:
     generation: str
     regions: int | None = None
     strangers: tuple[EncodedFace, ...] = ()
+    held: tuple[Pending, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,9 @@ class Enroller(Register):
         for r in ranked:
             other = subjects.get(r.subject_key)
             if other is not None and other.id != id and r.similarity >= bar:
-                return EnrolConflict("matches_other_subject", r.similarity, other.id)
+                # Where two people confirm who it is, enrolling must not tell one alone.
+                named = None if collection.four_eyes_days is not None else other.id
+                return EnrolConflict("matches_other_subject", r.similarity, named)
         own = next((s.key for s in subjects.values() if s.id == id), None) or self._key_of(collection, id)
         similarity = roster.similarity(vector, own) if own is not None else None
         alike = collection.kind is Kind.FACE  # the sides of a thing need not resemble each other

@@ -27,6 +27,7 @@ LookalikeError
 │  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
 │  ├ WebhookNotFound      webhook_not_found       no such receiver of events, or no longer
+│  ├ PendingNotFound      pending_not_found       no identification waits by this id, or no longer
 │  └ ModelNotFound        model_not_found         no bundle of this name is here
 ├ Conflict                conflict
 │  ├ CollectionExists     collection_exists
@@ -42,6 +43,7 @@ LookalikeError
 │  ├ NoEarlierModel       no_earlier_model        nothing was active before this model
 │  ├ SubjectExists        subject_exists          the new name of a subject is taken
 │  ├ SampleElsewhere      sample_elsewhere        this picture was moved to another subject
+│  ├ FourEyesRequired     four_eyes_required      two people confirm who it is, and this call would tell one alone
 │  ├ LegalHold            legal_hold              what is to be erased or overwritten must be kept for now
 │  └ NeedsConfirmation    needs_confirmation      more would be erased at once, or sooner, than is done unasked
 ├ Overloaded              overloaded
@@ -176,6 +178,10 @@ class HoldNotFound(NotFound):
     code = "hold_not_found"
 
 
+class PendingNotFound(NotFound):
+    code = "pending_not_found"
+
+
 class UnknownNotFound(NotFound):
     code = "unknown_not_found"
 
@@ -242,6 +248,10 @@ class SubjectExists(Conflict):
 
 class SampleElsewhere(Conflict):
     code = "sample_elsewhere"
+
+
+class FourEyesRequired(Conflict):
+    code = "four_eyes_required"
 
 
 class LegalHold(Conflict):

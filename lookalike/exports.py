@@ -64,6 +64,7 @@ class ExportHead:
     subjects: int
     samples: int
     require_consent: bool = False
+    four_eyes_days: int | None = None
     erase_expired_consent: bool = False
 
 
@@ -172,6 +173,7 @@ class Transfers:
                 subjects=subjects,
                 samples=samples,
                 require_consent=where.require_consent,
+                four_eyes_days=where.four_eyes_days,
                 erase_expired_consent=where.erase_expired_consent,
             )
             record.details.update(export=head.id, recipient=recipient, subjects=subjects, samples=samples)
@@ -245,6 +247,7 @@ class Transfers:
                 retention_days=inputs.retention(head.retention_days),
                 created_at=self._clock(),
                 require_consent=head.require_consent,
+                four_eyes_days=inputs.four_eyes(head.four_eyes_days),
                 erase_expired_consent=head.erase_expired_consent,
             )
             record.details.update(export=head.id, model=space.model)

@@ -26,6 +26,7 @@ from lookalike.gallery import Gallery
 from lookalike.inputs import rate
 from lookalike.live import Answering
 from lookalike.on_record import on_record
+from lookalike.pending import refuse_alone
 from lookalike.ports import AuditLog
 
 MAX_FACES_OF_USER = 100
@@ -235,6 +236,7 @@ class FaceUsers:
             if [user, face, image].count(None) != 2:
                 raise InvalidInput("a user, a face or a picture is searched: give exactly one")
             live = self._gallery.live.of(self._where(name))
+            refuse_alone(live.collection)
             seen = live.encoder.encode(image) if image is not None else []
             if image is not None and (not seen or seen[0].face.quality.score < min_quality):
                 raise FaceNotFound("no face was found in the picture" if not seen else "the face is of too low quality")

@@ -50,6 +50,7 @@ from lookalike.gallery import Gallery
 from lookalike.inputs import rate
 from lookalike.live import Answering
 from lookalike.on_record import on_record
+from lookalike.pending import refuse_alone
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.searching import DEFAULT_FMR
 
@@ -343,6 +344,7 @@ class Faces:
         with on_record(self._audit, caller, "face.search", Permission.IDENTIFY, name) as record:
             live = self._gallery.live.of(self._records.collection(name))
             live.collection.require(Kind.FACE)
+            refuse_alone(live.collection)
             kept, query = self._searchable(live, id)
             bar = live.calibration.threshold_for_fmr(rate(fmr, "fmr")).similarity
             near = live.roster.rank(Embeddings(live.collection.space, query), min(limit, MAX_CANDIDATES) + 1)[0]
@@ -360,6 +362,7 @@ class Faces:
         with on_record(self._audit, caller, "face.verify", Permission.IDENTIFY, name) as record:
             live = self._gallery.live.of(self._records.collection(name))
             live.collection.require(Kind.FACE)
+            refuse_alone(live.collection)
             kept, own = self._searchable(live, id)
             bar = live.calibration.threshold_for_fmr(DEFAULT_FMR).similarity
             faces = live.encoder.encode(image)

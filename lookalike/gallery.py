@@ -35,6 +35,7 @@ from lookalike.errors import (
 from lookalike.face_marks import HAS_FACES, USER_ID
 from lookalike.gallery_scores import ScoresOfGalleries
 from lookalike.live import base_calibration
+from lookalike.pending import refuse_alone
 from lookalike.ports import FaceEncoder
 from lookalike.register import UNSET
 from lookalike.searching import Searcher, explicit, for_fmr
@@ -98,6 +99,7 @@ class Gallery(Searcher):
         """
         with self._on_record(caller, "verify", Permission.IDENTIFY, collection, id) as record:
             live = self._live.of(self._records.collection(collection))
+            refuse_alone(live.collection)
             subject = self._records.subject(live.collection, id)
             face = _largest(live.encoder, image)
             found = live.roster.similarity(face.vector, subject.key)
@@ -160,7 +162,8 @@ class Gallery(Searcher):
     ) -> Receipt:
         """Destroy a subject's key and all that it opens.
 
-        Before that go the faces that were given to it one by one, and the unknown faces that look like it.
+        Before that go the faces that were given to it one by one, what waits for two people and names it, and the
+        unknown faces that look like it.
         """
         if caller.principal.may(Permission.ERASE, collection):
             with contextlib.suppress(NotFound, KeyError):  # what is not there, or no longer, is refused below
@@ -171,6 +174,7 @@ class Gallery(Searcher):
                     # Those that are held come first, and refuse all of it.
                     for face in sorted(self._given_faces(where, subject), key=lambda face: self._is_free(where, face)):
                         super().erase_subject(caller, collection, face.id, why=why)
+                    self.pending.forget(caller, where, subject.key)
                     if where.keep_unknown_days is not None:
                         roster = self._live.of(where).roster
                         numbers = roster.numbers(subject.key)

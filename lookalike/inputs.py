@@ -56,6 +56,15 @@ def camera(value: str) -> str:
     return value
 
 
+def four_eyes(value: object) -> int | None:
+    """Days that what waits for two people is kept, or None where one is enough. Raises: InvalidInput."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 90:
+        raise InvalidInput("four_eyes_days: 1 to 90 days are allowed, or null where one person is enough")
+    return value
+
+
 def moment(value: str | None, name: str) -> str | None:
     """An ISO 8601 date or time, or None. Raises: InvalidInput."""
     if value is None:

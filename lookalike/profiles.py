@@ -52,11 +52,30 @@ def _scale(settings: Settings) -> Iterator[str]:
             "LOOKALIKE_VOLUME_ENCRYPTED: Elasticsearch keeps templates in the clear, and they can be turned into faces:"
             " encrypt the nodes' volumes and set attested"
         )
+    yield from _inside(settings)
     if _key_inside(settings):
         yield (
             "LOOKALIKE_KEYS: the root key lies in the data folder of this replica, and all replicas need the same one:"
             " set a place outside, such as file:/etc/lookalike/root.key"
         )
+
+
+def _inside(settings: Settings) -> Iterator[str]:
+    """Servers inside prove who they are, and are shown who connects in a way that is looked at."""
+    query = {
+        name: value for name, _, value in (p.partition("=") for p in settings.records.partition("?")[2].split("&"))
+    }
+    if settings.records.startswith("postgresql://"):
+        if query.get("sslmode", "verify-full") != "verify-full":
+            yield (
+                f"LOOKALIKE_RECORDS: sslmode={query['sslmode']} takes a server of another name or none for the"
+                " database, set verify-full"
+            )
+        if query.keys() & {"sslcert", "sslkey"}:
+            yield (
+                "LOOKALIKE_RECORDS: nobody looks at a key that the URL names, set LOOKALIKE_POSTGRESQL_CERTIFICATE and"
+                " LOOKALIKE_POSTGRESQL_KEY"
+            )
 
 
 def _onprem(settings: Settings) -> Iterator[str]:
@@ -87,6 +106,7 @@ def _onprem(settings: Settings) -> Iterator[str]:
         yield "LOOKALIKE_INDEX, LOOKALIKE_INDEXES: templates would travel in the clear, set es+https:"
     if settings.index.startswith("es+") and settings.volume_encrypted != "attested":
         yield "LOOKALIKE_VOLUME_ENCRYPTED: the index keeps templates in the clear, encrypt its disks and set attested"
+    yield from _inside(settings)
     if settings.log_level == "debug":
         yield "LOOKALIKE_LOG_LEVEL: with debug the command shows traces, which may hold values: set info"
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from lookalike import inputs
 from lookalike.answers import Caller
-from lookalike.domain import Collection, Permission, Receipt, Subject
+from lookalike.domain import Collection, Kind, Permission, Receipt, Subject
 from lookalike.errors import CollectionNotFound, Conflict, InvalidInput, LegalHold, NeedsConfirmation, SubjectNotFound
 from lookalike.on_record import on_record
 from lookalike.ports import AuditLog, Records
@@ -152,8 +152,9 @@ class Retention:
         retention_days: object = UNSET,
         require_consent: bool | None = None,
         erase_expired_consent: bool | None = None,
+        four_eyes_days: object = UNSET,
     ) -> Collection:
-        """Change what is given. Raises: CollectionNotFound, InvalidInput."""
+        """Change what is given. Raises: CollectionNotFound, InvalidInput, WrongKind."""
         with on_record(self._audit, caller, "retention.set", Permission.RETENTION, name) as record:
             changes: dict[str, Any] = {}
             if retention_days is not UNSET:
@@ -162,9 +163,13 @@ class Retention:
                 changes["require_consent"] = require_consent
             if erase_expired_consent is not None:
                 changes["erase_expired_consent"] = erase_expired_consent
+            if four_eyes_days is not UNSET:
+                changes["four_eyes_days"] = inputs.four_eyes(four_eyes_days)
             if not changes:
                 raise InvalidInput("nothing is given to be changed")
             where = self._records.collection(name)
+            if changes.get("four_eyes_days") is not None:
+                where.require(Kind.FACE)
             record.details.update({rule: None if value is None else int(value) for rule, value in changes.items()})
             return self._records.change_collection(where, lambda c: replace(c, **changes), record.commit())
 

@@ -42,6 +42,8 @@ from lookalike.errors import (
 )
 from lookalike.events import matched
 from lookalike.live import Answering, Live
+from lookalike.pending import PendingAnswers, refuse_alone
+from lookalike.pending_store import PendingStore
 from lookalike.ports import AuditLog, Models, Records
 from lookalike.probe_log import ProbeLog
 from lookalike.regions import Seen, places, windows
@@ -86,6 +88,7 @@ class _Ask:
     more: tuple[bytes, ...] = ()
     camera: str | None = None
     tentative: bool = False
+    hold: bool = False
 
 
 class Searcher(Enroller):
@@ -101,17 +104,20 @@ class Searcher(Enroller):
         probes: ProbeLog | None = None,
         max_regions: int = DEFAULT_MAX_REGIONS,
         unknown_store: UnknownStore | None = None,
+        pending_store: PendingStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """max_regions: parts of one picture that a search by regions looks at, at most.
 
-        unknown_store: where faces that match nobody are kept, for collections that keep them.
+        unknown_store: where faces that match nobody are kept, for collections that keep them; pending_store: where
+        identifications wait, for collections that ask for two people.
         """
         super().__init__(records, audit, rosters, models, clock)
         self._trials = trials
         self._probes = probes or ProbeLog(None)
         self._max_regions = max_regions
         self.unknowns = UnknownFaces(records, audit, models, self._live, unknown_store, clock=clock)
+        self.pending = PendingAnswers(records, audit, self.good, pending_store, clock)
 
     @property
     def live(self) -> Live:
@@ -130,14 +136,17 @@ class Searcher(Enroller):
         fpir: float | None = None,
         fmr: float | None = None,
         metadata: Mapping[str, str] | None = None,
+        hold: bool = False,
     ) -> Identification:
         """Search each face among the enrolled; whoever is not enrolled gets no candidate.
 
+        hold: the caller can tell what waits for two people, where the collection asks for them; others are refused.
+
         threshold: a similarity, 0 to 1; fpir: the false-alarm rate to aim at instead of the collection's own; fmr: the
         false match rate to aim at with each subject, whatever the gallery's size.
-        Raises: FaceNotFound, CollectionNotFound, WrongKind, InvalidInput.
+        Raises: FaceNotFound, CollectionNotFound, WrongKind, InvalidInput, FourEyesRequired.
         """
-        ask = _Ask(limit, threshold, fpir, metadata or {}, fmr, largest_only)
+        ask = _Ask(limit, threshold, fpir, metadata or {}, fmr, largest_only, hold=hold)
         return self._ask(caller, "identify", collection, Kind.FACE, image, ask)
 
     def sight(
@@ -194,6 +203,8 @@ class Searcher(Enroller):
                 raise InvalidInput("limit: 1 to 100 are allowed")
             where = self._records.collection(collection)
             where.require(kind)
+            if not ask.hold or ask.metadata:
+                refuse_alone(where)  # a filter that finds somebody would tell what is known of them
             if ask.regions and (ask.box is not None or ask.near_duplicates):
                 raise InvalidInput(
                     "regions: the whole picture is looked through, so box and near_duplicates are not allowed with it"
@@ -214,6 +225,10 @@ class Searcher(Enroller):
             )
             if ask.camera is not None:
                 record.details.update(camera=ask.camera, frames=1 + len(ask.more), tentative=int(ask.tentative))
+            if where.four_eyes_days is not None and any(face.candidates for face in found.faces):
+                record.details.update(pending=sum(bool(face.candidates) for face in found.faces))
+                held = self.pending.hold(caller, where, found.faces, record.commit())
+                found = replace(found, faces=(), held=held)
         if found.generation == where.generation and not ask.tentative:
             self.unknowns.note(where, found.strangers)
         return found
@@ -264,7 +279,10 @@ class Searcher(Enroller):
         hits = [[r for r in row if r.similarity >= bar.similarity] for row in kept]
         answers = self.candidates(live, size, hits)
         nearest = [tuple(r.similarity for r in row[:2]) for row in ranked]
-        identified = tuple(IdentifiedFace(f.face, c, n) for f, c, n in zip(faces, answers, nearest, strict=True))
+        crops = [face.crop if where.four_eyes_days is not None else None for face in faces]
+        identified = tuple(
+            IdentifiedFace(f.face, c, n, crop) for f, c, n, crop in zip(faces, answers, nearest, crops, strict=True)
+        )
         strangers = _strangers(live, faces, nearest) if where.keep_unknown_days is not None and not ask.metadata else ()
         return Identification(identified, bar, where.space.model, where.generation, strangers=strangers)
 
@@ -388,7 +406,7 @@ def _looked_for(live: Answering, image: bytes, ask: _Ask) -> list[EncodedFace]:
     if ask.box is not None:
         return [live.pictures.encode_part(image, ask.box)]
     where = live.collection
-    crops = where.keep_unknown_days is not None and where.keep is not Keep.NONE
+    crops = (where.keep_unknown_days is not None and where.keep is not Keep.NONE) or where.four_eyes_days is not None
     faces = live.encoder.encode(image, largest_only=ask.largest_only, crops=crops)
     if ask.more:
         for frame in ask.more:
@@ -413,8 +431,9 @@ def _strangers(
 ) -> tuple[EncodedFace, ...]:
     """Faces fit to be enrolled that nobody enrolled comes near to, whatever bar a caller chose for the answer."""
     own = live.threshold(live.collection.target_fpir).similarity
+    keeps = live.collection.keep is not Keep.NONE
     return tuple(
-        face
+        face if keeps else replace(face, crop=None)
         for face, near in zip(faces, nearest, strict=True)
         if not face.face.quality.reasons and (not near or near[0] < own)
     )

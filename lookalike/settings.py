@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     records: str = "sqlite:"
     postgresql_password_file: Path | None = None
     postgresql_ca: Path | None = None
+    postgresql_certificate: Path | None = Field(None, description="the service's certificate for PostgreSQL")
+    postgresql_key: Path | None = None
     keys: str = "file:keys/root.key"
     passphrase_file: Path | None = None
     vault_token_file: Path | None = None
@@ -75,6 +77,8 @@ class Settings(BaseSettings):
     profile: Profile = Profile.SINGLE
     volume_encrypted: Literal["attested"] | None = None
     elasticsearch_ca: Path | None = None
+    elasticsearch_certificate: Path | None = Field(None, description="the service's certificate for Elasticsearch")
+    elasticsearch_key: Path | None = None
     elasticsearch_password_file: Path | None = None
     elasticsearch_api_key_file: Path | None = None
     elasticsearch_shards: int = Field(1, ge=1, le=64)
@@ -181,8 +185,9 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         if self.tls == "off" and not is_loopback(self.host):
             raise ValueError("tls: off is accepted on a loopback address only")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key are given together or not at all")
+        for name in ("tls", "postgresql", "elasticsearch"):
+            if (getattr(self, f"{name}_certificate") is None) != (getattr(self, f"{name}_key") is None):
+                raise ValueError(f"{name}_certificate and {name}_key are given together or not at all")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("url: must begin with https://")
         return self

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 from lookalike.errors import BadBackup, DataTooNew
 from lookalike.ports import AuditRow, CollectionRow, RowReader, SubjectRow
 from security.root import HANDOVER
+from security.sealed_pending import of_pending
 from security.sealed_unknowns import of_unknowns
 
 MAX_BODY_BYTES = 1 << 28
@@ -168,7 +169,7 @@ def rows_of(reader: RowReader) -> Iterator[Record]:
     """Every row of a snapshot that a backup holds, Start first and End left to whoever adds more."""
     yield Start(reader.last_number(), reader.last_seq())
     for name, value in reader.settings("").items():
-        if not (of_unknowns(name) or name.startswith(HANDOVER)):
+        if not (of_unknowns(name) or of_pending(name) or name.startswith(HANDOVER)):
             yield SettingRecord(name, value)
     collections = reader.collections()
     for row in collections:

@@ -29,6 +29,7 @@ SERVER_DAYS = 398
 RENEW_DAYS = 30
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
+_BEGIN, _END = b"-----BEGIN ", b"-----END "
 _BACKDATED = datetime.timedelta(minutes=5)
 """So that a client whose clock is a little behind still accepts a certificate just made."""
 
@@ -106,7 +107,42 @@ def read_certificate(pem: bytes) -> x509.Certificate:
 
 def days_left(pem: bytes, now: datetime.datetime) -> float:
     """Days until the certificate expires, below 0 once it has. Raises: TamperedData."""
-    return (read_certificate(pem).not_valid_after_utc - now) / datetime.timedelta(days=1)
+    return (not_after(pem) - now) / datetime.timedelta(days=1)
+
+
+def not_after(pem: bytes) -> datetime.datetime:
+    """When the first certificate of a chain ends. Raises: TamperedData."""
+    return read_certificate(pem).not_valid_after_utc
+
+
+def require_current(chain: bytes, now: datetime.datetime) -> None:
+    """Raises: BadSettings or TamperedData unless a chain is whole and its first certificate a server's, in its time."""
+    if not allows(require_time(chain, now), ExtendedKeyUsageOID.SERVER_AUTH):
+        raise BadSettings("the TLS certificate is not one of a server: its extended key usage lacks serverAuth")
+
+
+def require_time(chain: bytes, now: datetime.datetime) -> x509.Certificate:
+    """The first certificate of a chain. Raises: BadSettings or TamperedData unless it is in its time and all whole."""
+    try:
+        certificate = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError:
+        raise TamperedData("the TLS certificate is damaged, or not written to its end") from None
+    if chain.count(_BEGIN) != chain.count(_END):
+        raise TamperedData("the TLS certificate is not written to its end")
+    if now < certificate.not_valid_before_utc:
+        raise BadSettings(f"the TLS certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M}")
+    if now >= certificate.not_valid_after_utc:
+        raise BadSettings(f"the TLS certificate ended at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}")
+    return certificate
+
+
+def allows(certificate: x509.Certificate, use: x509.ObjectIdentifier) -> bool:
+    """Whether a certificate may be used so: one that names no uses may be used for all."""
+    try:
+        uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return use in uses or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in uses
 
 
 def serves(server: bytes, ca: bytes, names: Sequence[str], now: datetime.datetime) -> bool:

@@ -118,6 +118,7 @@ def _head_json(head: ExportHead) -> dict[str, object]:
         "subjects": head.subjects,
         "samples": head.samples,
         **{rule: True for rule in _RULES if getattr(head, rule)},
+        **({} if head.four_eyes_days is None else {"four_eyes_days": head.four_eyes_days}),
     }
 
 
@@ -215,6 +216,7 @@ def _head(held: Any) -> ExportHead:
         int(held["subjects"]),
         int(held["samples"]),
         **{rule: bool(held.get(rule)) for rule in _RULES},
+        four_eyes_days=held.get("four_eyes_days"),
     )
 
 

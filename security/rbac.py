@@ -13,7 +13,7 @@ from lookalike.domain import Grant, Permission, Principal
 from lookalike.errors import InvalidInput, PermissionDenied
 
 _VIEWER = frozenset({Permission.READ})
-_IDENTIFIER = _VIEWER | {Permission.IDENTIFY}
+_IDENTIFIER = _VIEWER | {Permission.IDENTIFY, Permission.CONFIRM}
 _ENROLLER = _IDENTIFIER | {Permission.ENROL, Permission.READ_CROPS, Permission.CONSENT}
 _OPERATOR = _VIEWER | {
     Permission.MANAGE_COLLECTIONS,

@@ -12,6 +12,7 @@ from functools import partial
 
 from lookalike.errors import TamperedData
 from lookalike.ports import CollectionRow, RowReader, Rows, RowWriter, collection_setting
+from security import sealed_pending as pending
 from security.collection_keys import HISTORY
 from security.elsewhere import EXPORTED
 from security.envelope import MAGIC as ENVELOPE
@@ -30,6 +31,8 @@ _TYPES = {
     PROBES: "probes",
     ROWS: UNKNOWN,
     CROPS: UNKNOWN_CROP,
+    pending.ROWS: pending.PENDING,
+    pending.FACES: pending.PENDING_FACE,
     HOLDS: HOLD,
     RETENTION: RETENTION,
 }

@@ -69,6 +69,8 @@ def encode_collection(collection: Collection) -> bytes:
         held["past"] = [_encode_space(space) for space in collection.past]
     if collection.keep_unknown_days is not None:
         held["keep_unknown_days"] = collection.keep_unknown_days
+    if collection.four_eyes_days is not None:
+        held["four_eyes_days"] = collection.four_eyes_days
     for rule in _RULES:
         if getattr(collection, rule):
             held[rule] = True
@@ -97,6 +99,7 @@ def decode_collection(id: str, created_at: float, data: bytes) -> Collection:
         past=tuple(Space(*space) for space in held.get("past", ())),
         trial=Trial(trial[0], TrialMode(trial[1]), trial[2], trial[3]) if trial is not None else None,
         keep_unknown_days=held.get("keep_unknown_days"),
+        four_eyes_days=held.get("four_eyes_days"),
         **{rule: held.get(rule, False) for rule in _RULES},
     )
 

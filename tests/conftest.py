@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import secrets
 import signal
@@ -13,6 +14,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from index.postgres_connection import connection_params
 from index.postgres_rows import PostgresRows
@@ -69,11 +75,34 @@ class PostgresServer:
         """A store of its own for each schema."""
         return PostgresRows(connection_params(self.url, None), self.password, schema)
 
+    def certificate(self, name: str, folder: Path) -> tuple[Path, Path]:
+        """A client's certificate of the server's authority, and its key, as files that it takes."""
+        return issue_client(name, self.ca, self.ca.with_name("ca.key"), folder)
+
     def run(self, statement: str) -> list[tuple]:
         """Run a statement outside the store, as someone would who has the database's password."""
         with psycopg.connect(self.url, password=self.password(), autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description is not None else []
+
+
+def issue_client(name: str, ca: Path, ca_key: Path, folder: Path) -> tuple[Path, Path]:
+    """A certificate for clients whose common name this is, and its key, under the folder."""
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    authority = x509.load_pem_x509_certificate(ca.read_bytes())
+    private, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(authority.subject, subject, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=90))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(load_pem_private_key(ca_key.read_bytes(), None), SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    key.touch(0o600)
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, key
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +113,15 @@ def postgresql() -> PostgresServer:
         pytest.skip("left out: there is no PostgreSQL (tests/services/start starts one)")
     names = ("LOOKALIKE_TEST_POSTGRESQL_PASSWORD_FILE", "LOOKALIKE_TEST_POSTGRESQL_CA")
     return PostgresServer(url, *(Path(os.environ[name]) for name in names))
+
+
+@pytest.fixture(scope="session")
+def haproxy() -> str:
+    """HAProxy's program; the test is left out, and says so, where there is none."""
+    found = os.environ.get("LOOKALIKE_TEST_HAPROXY")
+    if found is None:
+        pytest.skip("left out: there is no HAProxy (tests/services/start installs it)")
+    return found
 
 
 @pytest.fixture

@@ -276,7 +276,8 @@ def _backup_key(settings: Settings) -> Answer:
 
 
 def _tls(settings: Settings) -> Answer:
-    from security.certificates import days_left
+    from security.certificates import days_left, require_current
+    from security.tls import operator_identity
 
     if settings.tls == "off":
         return "note", "off: plain HTTP, on this machine only"
@@ -289,6 +290,9 @@ def _tls(settings: Settings) -> Answer:
         return "ok", "an own CA and certificate will be made at the first start"
     if days < 0:
         return "wrong", f"{file} ran out {-days} days ago: lookalike tls renew"
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        # A service that runs goes on with the pair before, and says no more than its log and figures do.
+        require_current(operator_identity(file, settings.tls_key).certificate.read_bytes(), datetime.now(UTC))
     return ("note" if days < RENEW_DAYS else "ok"), f"{file} is good for {days} days"
 
 
@@ -367,6 +371,8 @@ def _secret_files(settings: Settings) -> Answer:
         settings.api_key_file,
         settings.passphrase_file,
         settings.tls_key,
+        settings.postgresql_key,
+        settings.elasticsearch_key,
         settings.elasticsearch_password_file,
         settings.elasticsearch_api_key_file,
         settings.postgresql_password_file,

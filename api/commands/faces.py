@@ -13,6 +13,7 @@ from api.commands.session import open_client
 
 if TYPE_CHECKING:
     from api.client import Client
+    from api.client_pending import PendingJson
     from api.client_shapes import IdentificationJson, VerificationJson
 
 Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="IMAGE")]
@@ -41,7 +42,7 @@ def identify(
             item, ok = _identify(client, collection, image, limit, threshold, fpir)
             items.append(item)
             failed += not ok
-            if ok and annotate is not None:
+            if ok and "pending" not in item and annotate is not None:
                 item["annotated"] = str(draw(image, item, annotate, "identified", several=len(images) > 1))
     if as_json:
         print_json({"items": items})
@@ -92,6 +93,10 @@ def _print_identified(items: Sequence[dict[str, object]]) -> None:
     for item in items:
         if "error" in item:
             continue
+        if "pending" in item:
+            for held in cast("list[PendingJson]", item["pending"]):
+                rows.append((item["image"], None, f"waits for two people: {held['id']}", None, None))
+            continue
         answer = cast("IdentificationJson", item)
         for number, face in enumerate(answer["faces"], 1):
             if not face["candidates"]:
@@ -104,7 +109,7 @@ def _print_identified(items: Sequence[dict[str, object]]) -> None:
     for item in items:
         if "annotated" in item:
             print(f"annotated {item['annotated']}")
-    answered = [cast("IdentificationJson", item) for item in items if "error" not in item]
+    answered = [cast("IdentificationJson", item) for item in items if not item.keys() & {"error", "pending"}]
     if answered:
         bar = answered[0]["threshold"]
         print(f"threshold {bar['similarity']:.3f} ({bar['source']}) for a gallery of {bar.get('gallery_size')}")

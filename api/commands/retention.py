@@ -46,11 +46,16 @@ def set_(
             help="What becomes of people whose consent expired: erased by the next job, or kept as no candidates.",
         ),
     ] = None,
+    four_eyes: Annotated[
+        int | None,
+        typer.Option(min=0, help="Let identifications wait for two people, kept so many days; 0 where one is enough."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change the rules; what is not given stays as it is."""
     with open_client() as client:
         given = {} if days is None else {"retention_days": days or None}
+        given |= {} if four_eyes is None else {"four_eyes_days": four_eyes or None}
         found = client.set_retention(
             collection, require_consent=require_consent, erase_expired_consent=erase_expired_consent, **given
         )
@@ -127,6 +132,7 @@ def _print(found: RetentionJson, as_json: bool) -> None:
         ("kept for", "ever" if found["retention_days"] is None else f"{found['retention_days']} days"),
         ("consent", "required" if found["require_consent"] else "not required"),
         ("expired consent", "erased" if found["erase_expired_consent"] else "flagged: kept, and no candidate"),
+        ("confirmed by", "one" if found["four_eyes_days"] is None else f"two, kept {found['four_eyes_days']} days"),
     ]
     counts = [
         ("subjects", found["subjects"]),

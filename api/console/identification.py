@@ -36,7 +36,9 @@ async def identify(collection: str, request: Request, edge: EdgeDep, caller: Cal
     """Who is in the picture; whoever is not enrolled is said to be unknown."""
     parts = await pictures_of(request, edge, Expected({"image": 1}))
     image, gallery = bytes(parts.named("image")[0].data), edge.services.gallery
-    found = await edge.pool.run(lambda: gallery.identify(caller, collection, image, limit=CANDIDATES))
+    found = await edge.pool.run(lambda: gallery.identify(caller, collection, image, limit=CANDIDATES, hold=True))
+    if found.held:
+        return page(request, "pieces/held.html", 200, held=found.held)
     words = words_of(request)
     return page(
         request, "pieces/identified.html", 200, found=found, collection=collection, rate=lambda r: in_words(words, r)

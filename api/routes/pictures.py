@@ -9,9 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import Expected, Parts, json_value, read_parts, validated
-from api.edge import CallerDep, Edge, EdgeDep, MetadataDep, Needs, problems, read, takes_pictures
+from api.edge import (
+    CallerDep,
+    Edge,
+    EdgeDep,
+    MetadataDep,
+    Needs,
+    answered,
+    problems,
+    read,
+    respond,
+    takes_pictures,
+)
+from api.idempotency import Answer
 from api.schemas import BoxIn, DetectionOut, FaceOut
 from api.schemas_answers import ComparisonOut, IdentificationOut, VerificationOut
+from api.schemas_pending import Held
 from lookalike import inputs
 from lookalike.domain import Box, Permission
 from lookalike.errors import InvalidInput
@@ -36,7 +49,7 @@ ThresholdQuery = Annotated[float | None, Query(description="A similarity from 0 
 @router.post(
     "/collections/{collection}/identify",
     response_model=IdentificationOut,
-    responses=_PROBLEMS,
+    responses={**_PROBLEMS, 202: {"model": Held, "description": "Two people have to confirm who it is"}},
     openapi_extra=takes_pictures("image"),
     dependencies=[_IDENTIFY],
 )
@@ -51,25 +64,28 @@ async def identify(
     threshold: ThresholdQuery = None,
     fpir: Annotated[float | None, Query(description="The false-alarm rate to aim at")] = None,
 ) -> Response:
-    """Who is in the picture: candidates for each face, none for whoever is not enrolled."""
+    """Who is in the picture: candidates for each face, none for whoever is not enrolled; 202 where two must confirm."""
     _check(threshold, fpir, "fpir")
     (image,) = await _pictures(request, edge, "image")
-    return await read(
-        edge,
-        lambda: IdentificationOut.of(
-            edge.services.gallery.identify(
-                caller,
-                collection,
-                image,
-                limit=limit,
-                largest_only=faces == "largest",
-                threshold=threshold,
-                fpir=fpir,
-                metadata=metadata,
-            ),
-            caller.request_id,
-        ),
-    )
+
+    def work() -> Answer:
+        gallery = edge.services.gallery
+        found = gallery.identify(
+            caller,
+            collection,
+            image,
+            limit=limit,
+            largest_only=faces == "largest",
+            threshold=threshold,
+            fpir=fpir,
+            metadata=metadata,
+            hold=True,
+        )
+        if found.held:
+            return answered(202, Held.of(found.held, caller.request_id))
+        return answered(200, IdentificationOut.of(found, caller.request_id))
+
+    return respond(await edge.pool.run(work))
 
 
 @router.post(

@@ -53,6 +53,7 @@ async def set_rules(collection: str, request: Request, edge: EdgeDep, caller: Ca
             retention_days=body.retention_days if "retention_days" in body.model_fields_set else UNSET,
             require_consent=body.require_consent,
             erase_expired_consent=body.erase_expired_consent,
+            four_eyes_days=body.four_eyes_days if "four_eyes_days" in body.model_fields_set else UNSET,
         )
         return answered(200, RetentionOut.of(edge.services.retention.report(caller, collection)))
 

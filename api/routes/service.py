@@ -30,6 +30,7 @@ async def readyz(request: Request, edge: EdgeDep) -> Response:
         reason=reason if known else None,
         runtime=edge.services.runtime if known else None,
         model=edge.services.gallery.model if known else None,
+        notes=([note for tell in edge.notes if (note := tell()) is not None] or None) if known else None,
     )
     return respond(answered(200 if reason is None else 503, told))
 

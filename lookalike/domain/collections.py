@@ -75,7 +75,8 @@ class Collection:
     space, generation, index: of the generation that answers; others: those being built, ready or on standby;
     first_space: of records from before samples named theirs, None for `space`; past: spaces that samples without a
     picture could not be carried out of; keep_unknown_days: how long faces that match nobody are kept, None for not;
-    require_consent: nobody is enrolled or recognised without; erase_expired_consent: with the next retention job.
+    require_consent: nobody is enrolled or recognised without; erase_expired_consent: with the next retention job;
+    four_eyes_days: identifications wait for two people and are kept so long, None where one person is enough.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Collection:
     keep_unknown_days: int | None = None
     require_consent: bool = False
     erase_expired_consent: bool = False
+    four_eyes_days: int | None = None
 
     def require(self, kind: Kind) -> None:
         """Raises: WrongKind unless this collection is of that kind."""

@@ -14,6 +14,7 @@ class Permission(enum.StrEnum):
 
     READ = "read"  # collections and subjects
     IDENTIFY = "identify"  # identify, search, verify, compare, detect
+    CONFIRM = "confirm"  # review, confirm and reject identifications that wait for two people
     ENROL = "enrol"  # write subjects and samples
     READ_CROPS = "read_crops"
     MANAGE_COLLECTIONS = "manage_collections"  # create and change, calibrate

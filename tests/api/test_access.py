@@ -11,8 +11,11 @@ from lookalike.domain import Grant, Permission
 from security.rbac import ROLES
 from tests.api import doubles
 
-NOBODY = dict.fromkeys(("subject", "sample", "id", "model", "unknown", "face", "hold", "entry", "webhook"), "nobody")
+NOBODY = dict.fromkeys(
+    ("subject", "sample", "id", "model", "unknown", "pending", "face", "hold", "entry", "webhook"), "nobody"
+)
 OPEN, ANY_KEY = "open to all", "any valid key"
+PENDING = "/v1/collections/{collection}/pending"
 UNKNOWNS = "/v1/collections/{collection}/unknowns"
 JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL, Permission.RETENTION})
 """Any of these: an import is a job of whoever may enrol, and so is keeping to a collection's retention."""
@@ -56,6 +59,13 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("POST", "/v1/collections/{collection}/identify"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/search"): Permission.IDENTIFY,
     ("POST", "/v1/collections/{collection}/sightings"): Permission.IDENTIFY,
+    ("GET", PENDING): Permission.CONFIRM,
+    ("GET", f"{PENDING}/{{pending}}"): Permission.IDENTIFY,
+    ("GET", f"{PENDING}/{{pending}}/review"): Permission.CONFIRM,
+    ("GET", f"{PENDING}/{{pending}}/face"): Permission.CONFIRM,
+    ("GET", f"{PENDING}/{{pending}}/candidates/{{subject}}/face"): Permission.CONFIRM,
+    ("POST", f"{PENDING}/{{pending}}/confirm"): Permission.CONFIRM,
+    ("POST", f"{PENDING}/{{pending}}/reject"): Permission.CONFIRM,
     ("GET", UNKNOWNS): Permission.READ,
     ("GET", f"{UNKNOWNS}/{{unknown}}"): Permission.READ,
     ("GET", f"{UNKNOWNS}/{{unknown}}/faces/{{face}}/crop"): Permission.READ_CROPS,

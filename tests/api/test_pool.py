@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from api.pool import Pool
+from api.pool import CALM_S, Pool
 from lookalike.errors import Overloaded
 
 
@@ -24,6 +24,45 @@ def test_work_beyond_the_queue_is_shed_at_once_and_the_rest_is_done():
         assert await asyncio.gather(*waiting) == [True, True, True]
         await asyncio.sleep(0)
         assert not pool.full and (pool.running, pool.queue_depth) == (0, 0)
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_once_the_queue_has_overflowed_no_more_wait_than_work_until_nothing_was_shed_for_a_while():
+    now = [100.0]
+
+    async def scenario() -> None:
+        pool, go_on = Pool(2, 6, lambda: now[0]), threading.Event()
+
+        async def fill() -> list[asyncio.Task[bool]]:
+            """As many as are taken."""
+            taken = []
+            while not pool.sheds():
+                taken.append(asyncio.create_task(pool.run(go_on.wait, 10)))
+                await asyncio.sleep(0)
+            return taken
+
+        async def finish(taken: list[asyncio.Task[bool]]) -> None:
+            go_on.set()
+            await asyncio.gather(*taken)
+            await asyncio.sleep(0)
+            go_on.clear()
+
+        first = await fill()
+        assert len(first) == 8
+        await finish(first)
+        second = await fill()
+        assert len(second) == 4
+        now[0] += CALM_S - 0.1
+        assert pool.sheds()
+        now[0] += CALM_S - 0.1  # since the last one that was shed
+        assert pool.full
+        now[0] += 0.2
+        assert not pool.full
+        third = await fill()
+        assert len(second) + len(third) == 8
+        await finish([*second, *third])
         pool.close()
 
     asyncio.run(scenario())

@@ -18,6 +18,7 @@ JOBS = frozenset({Permission.RUN_JOBS, Permission.ENROL, Permission.RETENTION})
 COLLECTION = "/console/collections/{collection}"
 SUBJECT = COLLECTION + "/subjects/{subject}"
 UNKNOWNS = COLLECTION + "/unknowns"
+PENDING = COLLECTION + "/pending"
 
 NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", "/"): SIGNED_IN,
@@ -55,6 +56,11 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", COLLECTION + "/threshold"): Permission.MANAGE_COLLECTIONS,
     ("POST", COLLECTION + "/threshold"): Permission.MANAGE_COLLECTIONS,
     ("POST", COLLECTION + "/calibrate"): Permission.MANAGE_COLLECTIONS,
+    ("GET", PENDING): Permission.CONFIRM,
+    ("GET", PENDING + "/{pending}/face"): Permission.CONFIRM,
+    ("GET", PENDING + "/{pending}/candidates/{subject}/face"): Permission.CONFIRM,
+    ("POST", PENDING + "/{pending}/confirm"): Permission.CONFIRM,
+    ("POST", PENDING + "/{pending}/reject"): Permission.CONFIRM,
     ("GET", UNKNOWNS): Permission.READ,
     ("GET", UNKNOWNS + "/{unknown}/faces/{face}/crop"): Permission.READ_CROPS,
     ("POST", UNKNOWNS + "/{unknown}/enrol"): Permission.ENROL,
@@ -64,7 +70,7 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", "/console/"): OPEN,
     ("GET", "/console/{rest:path}"): OPEN,
 }
-VALUES = dict.fromkeys(("collection", "subject", "sample", "unknown", "face", "id", "name"), "nobody")
+VALUES = dict.fromkeys(("collection", "subject", "sample", "unknown", "pending", "face", "id", "name"), "nobody")
 ENDS_THE_SESSION = ("POST", "/console/sign-out")
 EVERYWHERE_ONLY = {("GET", "/console/audit")}
 

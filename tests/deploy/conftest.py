@@ -111,15 +111,6 @@ class Topology:
 
 
 @pytest.fixture(scope="session")
-def haproxy() -> str:
-    """HAProxy's program; the test is left out, and says so, where there is none."""
-    found = os.environ.get("LOOKALIKE_TEST_HAPROXY")
-    if found is None:
-        pytest.skip("left out: there is no HAProxy (tests/services/start installs it)")
-    return found
-
-
-@pytest.fixture(scope="session")
 def topology(
     haproxy: str, postgresql, made_secrets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Topology]:
@@ -128,10 +119,13 @@ def topology(
     compose = load()
     database = f"test_{secrets.token_hex(8)}"
     postgresql.run(f"CREATE DATABASE {database}")
+    certificate, private = postgresql.certificate("lookalike", folder)
     servers = {
         "LOOKALIKE_RECORDS": postgresql.database(database),
         "LOOKALIKE_POSTGRESQL_PASSWORD_FILE": str(postgresql.password_file),
         "LOOKALIKE_POSTGRESQL_CA": str(postgresql.ca),
+        "LOOKALIKE_POSTGRESQL_CERTIFICATE": str(certificate),
+        "LOOKALIKE_POSTGRESQL_KEY": str(private),
         **(elastic.settings() if "LOOKALIKE_TEST_ELASTICSEARCH" in os.environ else WITHOUT_ELASTICSEARCH),
     }
     replicas = []

@@ -105,7 +105,7 @@ def test_what_the_secrets_are_made_by_makes_all_of_them(compose, tmp_path: Path)
     changed = {str(file.relative_to(folder)) for file, content in before.items() if file.read_bytes() != content}
     pairs = {
         f"{stem}.{part}"
-        for stem in ("lookalike/server", "postgresql/server", "elasticsearch/node")
+        for stem in ("lookalike/server", "lookalike/client", "postgresql/server", "elasticsearch/node")
         for part in ("crt", "key")
     }
     assert changed - {"ca.srl"} == pairs

@@ -65,6 +65,23 @@ def test_on_this_machine_plain_connections_are_allowed(host):
     assert connection_params(f"postgresql://u@{host}/faces?sslmode=disable", None)["sslmode"] == "disable"
 
 
+SHOWN = (Path("/client.crt"), Path("/client.key"))
+
+
+def test_a_certificate_is_shown_only_to_a_server_that_proves_who_it_is():
+    for url in ("postgresql://u@db.example.org/f", "postgresql://u@localhost/f"):
+        params = connection_params(url, None, SHOWN)
+        assert (params["sslmode"], params["sslrootcert"]) == ("verify-full", "system")
+        assert (params["sslcert"], params["sslkey"]) == ("/client.crt", "/client.key")
+        assert connection_params(url, Path("/ca.crt"), SHOWN)["sslrootcert"] == "/ca.crt"
+
+
+@pytest.mark.parametrize("query", ["sslmode=prefer", "sslmode=disable", "sslmode=verify-ca", "sslcert=/other"])
+def test_what_would_show_it_to_another_server_or_show_another_one_is_refused(query):
+    with pytest.raises(BadSettings, match="LOOKALIKE_POSTGRESQL_CERTIFICATE"):
+        connection_params(f"postgresql://u@localhost/f?{query}", None, SHOWN)
+
+
 def test_what_the_url_sets_for_the_session_does_not_undo_what_durability_rests_on():
     options = connection_params("postgresql://u@localhost/f?options=-c%20synchronous_commit%3Doff", None)["options"]
 

@@ -35,6 +35,9 @@ def test_records_an_index_and_a_key_that_replicas_can_share_are_taken(keys):
         ({"keys": "file:keys/root.key"}, "LOOKALIKE_KEYS"),
         ({"keys": "file:/srv/lookalike/keys/root.key"}, "LOOKALIKE_KEYS"),
         ({"keys": "file:../lookalike/root.key"}, "LOOKALIKE_KEYS"),
+        ({"records": "postgresql://u@db.example.org/f?sslmode=verify-ca"}, "LOOKALIKE_RECORDS"),
+        ({"records": "postgresql://u@127.0.0.1/f?sslmode=disable"}, "LOOKALIKE_RECORDS"),
+        ({"records": "postgresql://u@db.example.org/f?sslcert=/c&sslkey=/k"}, "LOOKALIKE_RECORDS"),
     ],
 )
 def test_each_setting_that_is_too_weak_for_many_machines_is_named_in_one_line(weak, named):
@@ -88,6 +91,7 @@ def test_a_vault_on_premises_that_is_sound_starts():
         ({"index": "es+https://search.example.org:9200"}, "LOOKALIKE_VOLUME_ENCRYPTED"),
         ({"indexes": ("es+http://localhost:9200",)}, "LOOKALIKE_INDEX"),
         ({"log_level": "debug"}, "LOOKALIKE_LOG_LEVEL"),
+        ({"records": "postgresql://u@db.example.org/f?application_name=x&sslmode=verify-ca"}, "LOOKALIKE_RECORDS"),
     ],
 )
 def test_on_premises_each_weak_setting_is_named_in_one_line_with_what_to_do(weak, named):

@@ -10,6 +10,7 @@ P = Permission
 MATRIX = {  # from the contract's table of roles; every cell stands here once
     P.READ: {"viewer", "identifier", "enroller", "operator", "privacy", "admin"},
     P.IDENTIFY: {"identifier", "enroller", "admin"},
+    P.CONFIRM: {"identifier", "enroller", "admin"},
     P.ENROL: {"enroller", "admin"},
     P.READ_CROPS: {"enroller", "admin"},
     P.MANAGE_COLLECTIONS: {"operator", "admin"},

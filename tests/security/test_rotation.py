@@ -14,6 +14,7 @@ import pytest
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Keep, Subject
 from lookalike.errors import CollectionNotFound, LegalHold, PermissionDenied, TamperedData
+from lookalike.four_eyes import Pending
 from lookalike.holds import Hold
 from lookalike.ports import Rows, RowWriter, collection_setting
 from security import rotation as rotation_module
@@ -29,6 +30,7 @@ from security.rbac import principal_for
 from security.rotation import KeyRotation
 from security.sealed_adoption import SealedAdoption
 from security.sealed_faces import SealedFaceRecords
+from security.sealed_pending import SealedPending
 from security.sealed_probe_days import SealedProbeDays
 from security.sealed_records import SealedRecords
 from security.sealed_retention import SealedRetention
@@ -180,8 +182,13 @@ def test_what_a_collection_keeps_beside_its_records_goes_along(
     days.add(watching, "0" * 16, {"2026-03-01": counts(2)})
     SealedAdoption(rows, keyring, audit).note_export(watching, "e" * 32, "f" * 32, clock.now + 60, ENTRY)
 
+    asked = records.change_collection(watching, lambda c: replace(c, four_eyes_days=7), ENTRY)
+    pending, row = SealedPending(rows, keyring, audit), Pending("a" * 32, clock.now, 7, "key:searcher", ())
+    pending.put(asked, [row], {row.id: b"a face"}, ENTRY)
+
     run(rotation, clock)
 
+    assert pending.rows(asked) == [row] and pending.face(asked, row.id) == b"a face"
     assert {row.id for row in unknowns.rows(watching)[1]} == set(found.put)
     assert {id: unknowns.crop(watching, id) for id in found.crops} == dict(found.crops)
     assert days.days(watching, "0" * 16, "")["2026-03-01"].pictures == 2
