@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := lookalike embedder index security api
 
-.PHONY: demo serve test check format bench airgap-bundle lock clean help
+.PHONY: demo serve test check format bench docs airgap-bundle lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -56,6 +56,10 @@ bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to 
 	@for b in embed int8 search lfw promise rekognition_scale intervals choose_template start serve reindex bulk carry explain prune curate train audit; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
+docs: $(VENV)/development  ## the documents as a site, in site/; a dead link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html, or: $(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000"
+
 airgap-bundle: $(VENV)/serving  ## all that an installation without a network needs, in airgap/
 	PYTHON=$(BIN)/python deploy/make-bundle airgap
 
@@ -66,4 +70,4 @@ lock:  ## resolve the locks anew (needs uv)
 		pyproject.toml requirements-build.in -c requirements-dev.lock -o requirements.lock
 
 clean:  ## forget the environment and caches, not the data
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build site *.egg-info

@@ -36,3 +36,14 @@ def test_another_store_is_refused_with_what_is_allowed(url):
 )
 def test_both_stores_are_taken(url):
     assert read_settings(records=url).records == url
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "faces.example.org"])
+def test_plaintext_is_refused_off_loopback(host):
+    with pytest.raises(BadSettings, match="tls: off is accepted on a loopback address only"):
+        read_settings(tls="off", host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_plaintext_is_allowed_where_nobody_else_can_listen(host):
+    assert read_settings(tls="off", host=host).base_url.startswith("http://")
