@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := lookalike embedder index security api
 
-.PHONY: demo serve test check format bench docs airgap-bundle lock clean help
+.PHONY: demo serve test check format bench docs release airgap-bundle advisories lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -61,7 +61,13 @@ docs: $(VENV)/development  ## the documents as a site, in site/; a dead link end
 	@echo "open site/index.html, or: $(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000"
 
 airgap-bundle: $(VENV)/serving  ## all that an installation without a network needs, in airgap/
-	PYTHON=$(BIN)/python deploy/make-bundle airgap
+	PYTHON=$(BIN)/python deploy/make-bundle airgap $(KEY)
+
+release: $(VENV)/serving  ## wheel, source, bill of materials and licences, in dist/; KEY=release.key signs them
+	PYTHON=$(BIN)/python deploy/make-release dist $(KEY)
+
+advisories: $(VENV)/development  ## known weaknesses in what is pinned: needs a network, or DATABASE=all.zip of OSV
+	$(BIN)/python -m deploy.supply.advisories $(if $(DATABASE),--database $(DATABASE))
 
 lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --generate-hashes --python-version 3.11 --no-header --upgrade -q \

@@ -21,6 +21,7 @@ from index import migrations
 from index.migrations import MIGRATIONS, Migration
 from index.schema import FORMAT
 from index.sqlite_connection import create_private_file, open_connection
+from index.way_back import keep_copy
 from lookalike.errors import Conflict, DataTooNew, RestoreUnfinished, StorageUnavailable, TamperedData
 
 RECORDS = "records.db"
@@ -98,9 +99,7 @@ class DataFolder:
             raise StorageUnavailable(
                 f"the data folder has format {found} and must be migrated to {target}: stop the service that uses it"
             ) from error
-        copy = self._folder / f"{RECORDS}.format-{found}"
-        copy.unlink(missing_ok=True)
-        migrations.back_up(connection, copy)
+        keep_copy(self.records, found, lambda copy: migrations.back_up(connection, copy))
         migrations.migrate(connection, table, target)
         fcntl.flock(self._lock, fcntl.LOCK_SH)
 

@@ -78,11 +78,12 @@ def migrate(connection: apsw.Connection, migrations: Mapping[int, Migration], ta
 def back_up(connection: apsw.Connection, copy: Path) -> None:
     """Copy the whole database into a new file `copy`, mode 0600."""
     create_private_file(copy)
-    with translated_errors(connection):
+    with translated_errors():
         target = apsw.Connection(str(copy))
-        try:
+    try:
+        with translated_errors(target):
             with target.backup("main", connection, "main") as backup:
                 backup.step()
             target.pragma("journal_mode", "delete")
-        finally:
-            target.close()
+    finally:
+        target.close()

@@ -20,6 +20,7 @@ from index.schema import FORMAT
 from index.sqlite_connection import create_private_file, open_connection, require_safe_sqlite, translated_errors
 from index.sqlite_reader import SqliteReader
 from index.sqlite_transactions import SqliteTransactions
+from index.way_back import destroy_copies
 from lookalike.errors import StorageUnavailable
 from lookalike.ports import RowReader, RowWriter
 
@@ -76,8 +77,8 @@ class SqliteRows:
         return self._commits.run(work)
 
     def scrub(self) -> bool:
-        """Take what was erased out of the WAL too; False if a reader was in the way, so that it stays for now."""
-        return self._commits.between(self._transactions.empty_wal)
+        """Take what was erased out of the WAL, and of a migration's copy; False if something was in the way for now."""
+        return self._commits.between(self._transactions.empty_wal) and destroy_copies(self._path)
 
     def close(self) -> None:
         """Finish the writes that wait, then close every connection."""
