@@ -101,6 +101,7 @@ class FaissIndex:
         with self._writing:
             self._tend()
         self.settle()
+        give_back_freed_memory()
 
     def remove(self, labels: Iterable[int]) -> int:
         """Forget these labels at once; how many were there."""

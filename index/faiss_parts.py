@@ -14,7 +14,7 @@ from index.codes import SAMPLE, Codec
 from index.faiss_search import Loose, View
 from index.faiss_segment import Segment
 from index.row_rules import Positions, find
-from index.stored_rows import TOGETHER, FiledRows, HeldRows, RowStore, StoredRows
+from index.stored_rows import FiledRows, HeldRows, RowStore, StoredRows, taken_together
 from lookalike.domain import Floats, Labels
 
 TAIL_BYTES, SMALLEST_TAIL = 4 * 2**20, 1024
@@ -150,8 +150,9 @@ def _gathered(
     rows: Sequence[StoredRows], piece: NDArray[np.int32], place: NDArray[np.int32], dimension: int
 ) -> Iterator[Floats]:
     """Row `place` of each `piece`, (N,) both, in blocks."""
-    for start in range(0, len(piece), TOGETHER):
-        its, at = piece[start : start + TOGETHER], place[start : start + TOGETHER]
+    step = taken_together(dimension)
+    for start in range(0, len(piece), step):
+        its, at = piece[start : start + step], place[start : start + step]
         block = np.empty((len(its), dimension), dtype=np.float32)
         for one in np.unique(its).tolist():
             chosen = its == one

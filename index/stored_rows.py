@@ -19,8 +19,13 @@ from lookalike.ports import RowFile, RowFiles
 FILED_FROM_BYTES = 2**20
 """Vectors of fewer bytes stay in memory."""
 
-TOGETHER = 8192
-"""Rows that are taken from a file at once by what goes through all of them."""
+TOGETHER_BYTES = 2**20
+"""What goes through all vectors takes so many bytes of them at once."""
+
+
+def taken_together(dimension: int) -> int:
+    """Rows of this dimension that are taken at once."""
+    return max(1, TOGETHER_BYTES // (4 * dimension))
 
 
 class StoredRows(Protocol):
@@ -69,8 +74,9 @@ class HeldRows:
         return self._rows[positions]
 
     def blocks(self) -> Iterator[Floats]:
-        for start in range(0, len(self._rows), TOGETHER):
-            yield self._rows[start : start + TOGETHER]
+        step = taken_together(self._rows.shape[1])
+        for start in range(0, len(self._rows), step):
+            yield self._rows[start : start + step]
 
     def similarities(self, queries: Floats, positions: Positions | None) -> Floats:
         found: Floats = queries @ self._rows.T
@@ -82,9 +88,10 @@ class FiledRows:
 
     memory_bytes = 0
 
-    def __init__(self, file: RowFile, count: int) -> None:
+    def __init__(self, file: RowFile, count: int, dimension: int) -> None:
         self._file = file
         self._count = count
+        self._together = taken_together(dimension)
         self.damaged = False
 
     def __len__(self) -> int:
@@ -102,15 +109,15 @@ class FiledRows:
             raise IndexUnavailable("the vectors on disk cannot be read; they are being written anew") from error
 
     def blocks(self) -> Iterator[Floats]:
-        for start in range(0, self._count, TOGETHER):
-            yield self.at(np.arange(start, min(start + TOGETHER, self._count)))
+        for start in range(0, self._count, self._together):
+            yield self.at(np.arange(start, min(start + self._together, self._count)))
 
     def similarities(self, queries: Floats, positions: Positions | None) -> Floats:
         wanted = np.arange(self._count) if positions is None else positions
         found = np.empty((len(queries), len(wanted)), dtype=np.float32)
-        for start in range(0, len(wanted), TOGETHER):
-            some = wanted[start : start + TOGETHER]
-            found[:, start : start + TOGETHER] = queries @ self.at(some).T
+        for start in range(0, len(wanted), self._together):
+            some = wanted[start : start + self._together]
+            found[:, start : start + self._together] = queries @ self.at(some).T
         return found
 
 
@@ -129,7 +136,7 @@ class RowStore:
     def put(self, count: int, blocks: Iterable[Floats]) -> StoredRows:
         """Rows that come in blocks, (B, D) of `count` in all. Raises: StorageFull, StorageUnavailable."""
         if self._files is not None and self._is_much(count):
-            return FiledRows(self._files.write(count, self.dimension, blocks), count)
+            return FiledRows(self._files.write(count, self.dimension, blocks), count, self.dimension)
         return self.hold(count, blocks)
 
     def hold(self, count: int, blocks: Iterable[Floats]) -> HeldRows:

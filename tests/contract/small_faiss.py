@@ -21,7 +21,7 @@ def shrink_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
         (faiss_parts, "SELECTIVE_SHARE", 1000),
         (faiss_parts, "SELECTIVE_IN_FILES", 2),
         (stored_rows, "FILED_FROM_BYTES", 256),
-        (stored_rows, "TOGETHER", 50),
+        (stored_rows, "TOGETHER_BYTES", 3200),
         (merging, "LARGEST_ROWS", 64),
         (merging, "FEWEST_DEAD", 4),
     ):
