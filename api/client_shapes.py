@@ -33,6 +33,7 @@ class IndexStateJson(TypedDict):
     parts: int
     memory_bytes: int
     next_change: str
+    disk_bytes: NotRequired[int]
 
 
 class CollectionJson(TypedDict):

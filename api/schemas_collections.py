@@ -103,6 +103,7 @@ class IndexStateOut(BaseModel):
     parts: int = Field(description="what a search goes through one by one")
     memory_bytes: int
     next_change: str
+    disk_bytes: int = Field(description="that this process keeps beside its memory: sealed, and for its own life alone")
 
 
 class CollectionOut(BaseModel):

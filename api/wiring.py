@@ -46,7 +46,7 @@ from lookalike.face_users import FaceUsers
 from lookalike.faces import Faces
 from lookalike.gallery import Gallery
 from lookalike.holds import Holds
-from lookalike.ports import Records, Rows
+from lookalike.ports import Records, RowFiles, Rows
 from lookalike.probe_log import ProbeLog
 from lookalike.profiles import require_profile
 from lookalike.reindex import Reindexer, end_trial
@@ -67,6 +67,7 @@ from security.makers import own_maker, trusted_makers
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.rotation import KeyRotation
+from security.row_files import SealedRowFiles
 from security.sealed_adoption import SealedAdoption
 from security.sealed_corrections import SealedCorrections
 from security.sealed_faces import SealedFaceRecords
@@ -155,7 +156,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         keeper = AuditKeeper(audit, Outbox(rows, time.time), open_receivers(settings))
         records = SealedFaceRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
-        backends = open_backends(settings, keyring.deployment)
+        backends = open_backends(settings, keyring.deployment, SealedRowFiles(folder / "rows"))
         stack.callback(backends.close)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), backends, backends.servers)
         if live:
@@ -312,10 +313,13 @@ def require_room(settings: Settings) -> None:
         raise StorageFull("the disk that holds the data folder is full: make room, and all goes on by itself")
 
 
-def open_backends(settings: Settings, deployment: str) -> Backends:
-    """What makes indexes, speaking to no cluster yet. deployment: random hex. Raises: BadSettings."""
+def open_backends(settings: Settings, deployment: str, files: RowFiles | None = None) -> Backends:
+    """What makes indexes, speaking to no cluster yet. deployment: random hex. Raises: BadSettings.
+
+    files: for those whose vectors lie on disk; without it they are known, and none is made.
+    """
     if not any(url.startswith(ELASTIC) for url in (settings.index, *settings.indexes)):
-        return index_factory(settings.index, settings.indexes)
+        return index_factory(settings.index, settings.indexes, files=files)
     from index.elastic_cluster import ElasticOptions
 
     options = ElasticOptions(
@@ -331,7 +335,7 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
         timeout_s=settings.elasticsearch_timeout_s,
         attested=settings.volume_encrypted == "attested",
     )
-    return index_factory(settings.index, settings.indexes, options)
+    return index_factory(settings.index, settings.indexes, options, files)
 
 
 def _shown_to_elasticsearch(settings: Settings) -> tuple[Path, Path] | None:
@@ -343,10 +347,10 @@ def _shown_to_elasticsearch(settings: Settings) -> tuple[Path, Path] | None:
 
 
 def _load(rosters: Rosters) -> None:
-    """Make every collection live; where an index server is down, the follower goes on trying."""
+    """Make every collection live; where an index server is down or a disk full, the follower goes on trying."""
     try:
         rosters.load_all()
-    except IndexUnavailable as error:
+    except (IndexUnavailable, StorageFull) as error:
         rosters.trouble = f"{error.code}: {error}"
 
 

@@ -19,11 +19,10 @@ import numpy as np
 
 from benchmarks import elastic_gallery, graphs
 from benchmarks.galleries import Gallery
-from index.codes import Codec, learn
+from index.codes import Codec
 from index.elastic_index import ElasticIndex
-from index.faiss_index import FaissIndex, _spread, _whole
-from index.faiss_segment import Segment
-from index.merging import largest
+from index.faiss_index import FaissIndex
+from index.stored_rows import HeldRows, StoredRows
 from lookalike.domain import Embeddings, Floats, Labels
 
 NEIGHBOURS, NAMED = 5, 64
@@ -52,12 +51,8 @@ class Contender:
 class SharingIndex(FaissIndex):
     """Ours over the gallery's own memory: a million rows of 1280 dimensions do not fit twice."""
 
-    def _segments(self, labels: Labels, rows: Floats) -> tuple[Any, ...]:
-        if self._codec is None:
-            self._codec = learn(rows[_spread(len(rows))], len(rows))
-        size = largest(self.space.dimension)
-        starts = range(0, len(labels), size)
-        return tuple(_whole(Segment(labels[at : at + size], rows[at : at + size], self._codec)) for at in starts)
+    def _stored(self, rows: Floats) -> StoredRows:
+        return HeldRows(rows)
 
 
 def ours(index: FaissIndex | ElasticIndex, allowed: Labels | None = None) -> Search:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lookalike.domain import Space
 from lookalike.errors import BadSettings
-from lookalike.ports import IndexServers, LocalIndex, SharedIndex
+from lookalike.ports import IndexServers, LocalIndex, RowFiles, SharedIndex
 
 if TYPE_CHECKING:
     from index.elastic_cluster import ElasticOptions
@@ -17,28 +17,50 @@ ELASTIC = ("es+https:", "es+http:")
 """Schemes of an Elasticsearch, whose indexes outlive this process and are opened by name."""
 
 
-def _exact(space: Space) -> LocalIndex:
+def _exact(space: Space, files: RowFiles | None) -> LocalIndex:
     from index.exact import ExactIndex
 
     return ExactIndex(space)
 
 
-def _faiss(space: Space) -> LocalIndex:
+def _faiss(space: Space, files: RowFiles | None) -> LocalIndex:
     from index.faiss_index import FaissIndex
 
     return FaissIndex(space)
 
 
-BACKENDS: dict[str, Callable[[Space], LocalIndex]] = {"exact:": _exact, "faiss:": _faiss}
-"""Indexes in this process, which begin empty."""
+def _faiss_on_disk(space: Space, files: RowFiles | None) -> LocalIndex:
+    from index.faiss_index import FaissIndex
+
+    if files is None:
+        raise BadSettings("vectors are to lie on disk, and nothing of where was said")
+    return FaissIndex(space, files)
+
+
+BACKENDS: dict[str, Callable[[Space, RowFiles | None], LocalIndex]] = {
+    "exact:": _exact,
+    "faiss:": _faiss,
+    "faiss+disk:": _faiss_on_disk,
+}
+"""Indexes in this process, which begin empty. The last keeps codes in memory, and vectors sealed on disk."""
 
 
 class Backends:
     """Makes and opens indexes by URL: those in the table, and those in the clusters that the settings name."""
 
-    def __init__(self, url: str, further: Sequence[str] = (), elastic: ElasticOptions | None = None) -> None:
-        """url: LOOKALIKE_INDEX; further: other clusters that collections may be in. Raises: BadSettings."""
+    def __init__(
+        self,
+        url: str,
+        further: Sequence[str] = (),
+        elastic: ElasticOptions | None = None,
+        files: RowFiles | None = None,
+    ) -> None:
+        """url: LOOKALIKE_INDEX; further: other clusters that collections may be in; files: for vectors on disk.
+
+        Raises: BadSettings.
+        """
         self._url = url
+        self._files = files
         clusters = [each for each in (url, *further) if each.startswith(ELASTIC)]
         self._known = {*BACKENDS, *clusters}
         for each in (url, *further):
@@ -77,7 +99,7 @@ class Backends:
         """
         named = self.known(url or self._url)
         if named in BACKENDS or self._elastic is None:
-            return BACKENDS[named](space)
+            return BACKENDS[named](space, self._files)
         return self._elastic.open(named, space, collection_id, generation)
 
     def greet(self) -> list[str]:
@@ -89,6 +111,11 @@ class Backends:
             self._elastic.close()
 
 
-def index_factory(url: str, further: Sequence[str] = (), elastic: ElasticOptions | None = None) -> Backends:
+def index_factory(
+    url: str,
+    further: Sequence[str] = (),
+    elastic: ElasticOptions | None = None,
+    files: RowFiles | None = None,
+) -> Backends:
     """What makes an index from a URL, empty for `url` itself, and a space. Raises: BadSettings."""
-    return Backends(url, further, elastic)
+    return Backends(url, further, elastic, files)

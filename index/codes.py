@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.row_rules import Positions
+from index.stored_rows import StoredRows
 from lookalike.domain import Floats
 
 CODES_FROM, CODES_FROM_DIMENSIONS = 4096, 4
@@ -51,7 +52,6 @@ BATCH, IN_CACHE_BYTES = 4, 2**24
 SAMPLE = 16384
 """Rows that are learned from; more change nothing."""
 
-_BLOCK = 8192
 _mine = threading.local()
 
 
@@ -132,8 +132,8 @@ def _error(rows: Floats, turned: Floats, coded: Floats) -> float:
 class Codes:
     """The codes of rows, and the error to be expected of a similarity that they give, as a standard deviation."""
 
-    def __init__(self, codec: Codec, rows: Floats) -> None:
-        """rows: (N, D).
+    def __init__(self, codec: Codec, rows: StoredRows) -> None:
+        """Raises: as `StoredRows.at`.
 
         FAISS's quantiser of scalars makes the codes, being some ten times faster at it than its product quantiser,
         which reads them as they are: both put the even dimension into the low half of a byte.
@@ -144,8 +144,8 @@ class Codes:
         scalar = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_INNER_PRODUCT)
         faiss.copy_array_to_vector(np.concatenate([codec.lowest, codec.span]), scalar.sq.trained)
         scalar.is_trained = True
-        for start in range(0, len(rows), _BLOCK):
-            scalar.add(np.ascontiguousarray(codec.turned(rows[start : start + _BLOCK])))
+        for block in rows.blocks():
+            scalar.add(np.ascontiguousarray(codec.turned(block)))
         product = faiss.IndexPQ(width, width, 4, faiss.METRIC_INNER_PRODUCT)
         levels = (np.arange(16, dtype=np.float32) + 0.5) / 15
         centroids = codec.lowest[:, None] + codec.span[:, None] * levels
@@ -156,7 +156,8 @@ class Codes:
         self._scan = python_faiss.IndexPQFastScan(product)
         self.memory_bytes = int(self._scan.codes.size())
         sample = np.arange(0, len(rows), max(1, len(rows) // 1024))
-        self.error = _error(rows[sample], codec.turned(rows[sample]), scalar.reconstruct_batch(sample))
+        sampled = rows.at(sample)
+        self.error = _error(sampled, codec.turned(sampled), scalar.reconstruct_batch(sample))
 
     def scan(self, turned: Floats, look: int, together_bytes: int = 0) -> tuple[Floats, Positions]:
         """Similarities, highest first, and positions of each query's nearest rows, (Q, look). turned: (Q, M).

@@ -85,6 +85,12 @@ class ExactIndex:
         labels, rows = self._rows
         return labels, iter([rows])
 
+    lost = False
+    """Its rows are in memory and stay there."""
+
+    def tidy(self) -> None:
+        """Nothing of it is on a disk."""
+
     def describe(self) -> IndexState:
         """What answers now, and why."""
         labels, rows = self._rows

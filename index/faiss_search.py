@@ -24,6 +24,9 @@ from lookalike.ports import Neighbour
 LOOKS = (64, 512)
 """How many rows are looked at first, and if that did not settle it; after that, all."""
 
+LOOK_IN_FILES = 4096
+"""Where vectors lie in files so many are looked at before all, which would be read through for a single query."""
+
 LOOK_SHARE = 8
 """Looking at more than an eighth of a segment's rows one by one is dearer than a product with all of them."""
 
@@ -91,7 +94,8 @@ def nearest(views: Sequence[View], loose: Sequence[Loose], queries: Floats, k: i
     """The k most similar rows of each query, (Q, D), among the views' and the loose ones."""
     answers: list[list[Neighbour]] = [[] for _ in queries]
     unsettled = list(range(len(queries)))
-    for look in (*LOOKS, 0):
+    in_files = any(view.segment.rows.disk_bytes for view in views)
+    for look in (*LOOKS, LOOK_IN_FILES, 0) if in_files else (*LOOKS, 0):
         if unsettled:
             found, edges = _look(views, loose, queries[unsettled], k, max(look, 4 * k) if look else 0)
             still = []
@@ -151,7 +155,7 @@ def _rank_named(scans: Sequence[_Scan], queries: Floats, look: int, found: Found
     for scan in scans:
         query, column = np.nonzero(scan.similarities >= edges[:, None])
         positions = scan.positions[query, column]
-        exact = np.einsum("nd,nd->n", scan.view.segment.rows[positions], queries[query])
+        exact = np.einsum("nd,nd->n", scan.view.segment.rows.at(positions), queries[query])
         off = exact - scan.similarities[query, column]
         squares += np.bincount(query, weights=off * off, minlength=len(queries))
         counts += np.bincount(query, minlength=len(queries))

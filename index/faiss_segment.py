@@ -1,7 +1,7 @@
 """An immutable block of vectors, with codes beside them where it is large enough.
 
 The codes name the likely rows; the float32 vectors give the true similarities. index/faiss_search.py says which rows
-are looked at, and when that is enough.
+are looked at, and when that is enough; index/stored_rows.py where the vectors lie.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from index.bitmaps import Bitmap, positions_in
 from index.codes import Codec, Codes
 from index.row_rules import Positions, find
+from index.stored_rows import StoredRows
 from lookalike.domain import Floats, Labels
 
 FEWEST_CODED = 1024
@@ -24,12 +25,12 @@ _BLOCK_BYTES = 32 * 2**20
 
 
 class Segment:
-    """labels: (N,) ascending; rows: (N, D) float32, both owned by the segment and never written again.
+    """labels: (N,) ascending; rows: their vectors; both owned by the segment and never written again.
 
     codec: makes its codes, where it is large enough for some; None for a block that has none yet.
     """
 
-    def __init__(self, labels: Labels, rows: Floats, codec: Codec | None = None) -> None:
+    def __init__(self, labels: Labels, rows: StoredRows, codec: Codec | None = None) -> None:
         self.labels = labels
         self.rows = rows
         self._places = _places(labels)
@@ -46,7 +47,7 @@ class Segment:
     def memory_bytes(self) -> int:
         places = 0 if self._places is None else self._places.nbytes
         codes = 0 if self.codes is None else self.codes.memory_bytes
-        return self.labels.nbytes + self.rows.nbytes + places + codes
+        return self.labels.nbytes + self.rows.memory_bytes + places + codes
 
     def locate(self, labels: Labels) -> tuple[Labels, Positions]:
         """Which of these labels, (N,) ascending, are here, dead or alive, and where they stand."""
@@ -63,10 +64,12 @@ class Segment:
     def best(self, queries: Floats, k: int, live: Bitmap | None) -> list[tuple[Positions, Floats]]:
         """By every vector: positions and similarities of each query's k nearest rows. live: None when all are."""
         answers: list[tuple[Positions, Floats]] = []
+        chosen = None if live is None else positions_in(live, len(self))
+        positions = np.arange(len(self)) if chosen is None else chosen
         together = max(1, _BLOCK_BYTES // (4 * max(len(self), 1)))
         for start in range(0, len(queries), together):
-            for similarities in queries[start : start + together] @ self.rows.T:
-                answers.append(_best(similarities, k, live))
+            for similarities in self.rows.similarities(queries[start : start + together], chosen):
+                answers.append(_best(positions, similarities, k))
         return answers
 
 
@@ -79,13 +82,8 @@ def _places(labels: Labels) -> NDArray[np.int32] | None:
     return places
 
 
-def _best(similarities: Floats, k: int, live: Bitmap | None) -> tuple[Positions, Floats]:
-    """Positions and similarities of the k highest among live rows."""
-    if live is None:
-        positions = np.arange(len(similarities))
-    else:
-        positions = positions_in(live, len(similarities))
-        similarities = similarities[positions]
+def _best(positions: Positions, similarities: Floats, k: int) -> tuple[Positions, Floats]:
+    """The k highest of these rows, in any order."""
     if len(positions) > k:
         chosen = np.argpartition(similarities, len(positions) - k)[len(positions) - k :]
         positions, similarities = positions[chosen], similarities[chosen]

@@ -196,7 +196,7 @@ class Roster:
 
     @property
     def lost(self) -> bool:
-        """Whether the server that had its index has it no more."""
+        """Whether the server that had its index has it no more, or the disk that had its vectors."""
         return self._rows.lost
 
     def count(self, *, now: bool = False) -> None:
@@ -204,7 +204,7 @@ class Roster:
         self._rows.count(self._owners.all_labels, now=now)
 
     def tidy(self) -> None:
-        """Have what was erased taken off the disks of the server that has the index, if one has."""
+        """Have what was erased taken off the disks that have the index, if any have."""
         self._rows.tidy()
 
     def apply(self, changes: Sequence[Change]) -> None:

@@ -20,8 +20,8 @@ from lookalike.owners import KEY_BYTES
 from lookalike.ports import Plaintext
 
 MAGIC = b"LKROSTER1"
-BLOCK_ROWS, BLOCK_BYTES = 2**18, 2**28
-"""Vectors are read in blocks of at most so many rows and bytes: what an index of this process keeps in one piece."""
+BLOCK_ROWS, BLOCK_BYTES = 2**14, 2**23
+"""Vectors are read in blocks of at most so many rows and bytes, each of which is in memory beside the index."""
 
 _LENGTH = struct.Struct(">I")
 

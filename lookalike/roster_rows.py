@@ -75,10 +75,13 @@ class _InProcess:
     """An index that begins empty and ends with the process."""
 
     keeps_vectors = True
-    lost = False
 
     def __init__(self, index: LocalIndex) -> None:
         self._index = index
+
+    @property
+    def lost(self) -> bool:
+        return self._index.lost
 
     def begin(self) -> None:
         pass
@@ -105,7 +108,7 @@ class _InProcess:
         pass
 
     def tidy(self) -> None:
-        pass
+        self._index.tidy()
 
 
 class _InServer:

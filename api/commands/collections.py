@@ -135,6 +135,8 @@ def _readable(found: CollectionJson) -> dict[str, object]:
     state = found.get("index_state")
     if state is not None:
         size = f"{state['memory_bytes'] / 1e6:,.1f} MB" if state["memory_bytes"] else "none in this process"
+        if disk := state.get("disk_bytes"):
+            size += f", and {disk / 1e6:,.1f} MB sealed on disk"
         shown |= {
             "index_state": f"{state['structure']}: {state['why']}",
             "  rows": f"{state['rows']:,}, and {state['removed']:,} removed ones that still take room",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def reindex(
     collection: Annotated[str, typer.Argument(metavar="COLLECTION")],
     model: Annotated[str | None, typer.Option(help="The model to change to; the present one by default.")] = None,
-    index: Annotated[str | None, typer.Option(help="The index to change to: faiss: or exact:.")] = None,
+    index: Annotated[str | None, typer.Option(help="The index to change to: faiss:, faiss+disk: or exact:.")] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Complete and verify it, but do not promote it.")] = False,
     insist: Annotated[bool, typer.Option("--insist", help="Promote it even if it knows fewer people.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was interrupted.")] = False,

@@ -8,7 +8,16 @@ Two record ports stand one above the other. `Records` speaks in domain values an
 from __future__ import annotations
 
 from lookalike.ports.encoders import FaceEncoder, ImageEncoder, Models, OpenPicture
-from lookalike.ports.indexes import IndexServers, IndexState, LocalIndex, Neighbour, SharedIndex, VectorIndex
+from lookalike.ports.indexes import (
+    IndexServers,
+    IndexState,
+    LocalIndex,
+    Neighbour,
+    RowFile,
+    RowFiles,
+    SharedIndex,
+    VectorIndex,
+)
 from lookalike.ports.records import AuditLog, Plaintext, Records, Snapshots
 from lookalike.ports.rows import (
     AuditProof,
@@ -39,6 +48,8 @@ __all__ = [
     "OpenPicture",
     "Plaintext",
     "Records",
+    "RowFile",
+    "RowFiles",
     "RowReader",
     "RowWriter",
     "Rows",

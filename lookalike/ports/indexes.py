@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lookalike.domain import (
     Embeddings,
     Floats,
@@ -28,7 +31,7 @@ class IndexState:
 
     structure: a stable word, "exact" or "codes" among others; why: a sentence; rows: that can be found; removed: rows
     that are gone and still take room; parts: what a search goes through one by one; memory_bytes: in this process;
-    next_change: a sentence on what will change the structure, and when.
+    disk_bytes: that this process keeps beside it; next_change: a sentence on what will change the structure, and when.
     """
 
     structure: str
@@ -39,6 +42,7 @@ class IndexState:
     parts: int
     memory_bytes: int
     next_change: str
+    disk_bytes: int = 0
 
 
 class VectorIndex(Protocol):
@@ -86,6 +90,34 @@ class LocalIndex(VectorIndex, Protocol):
 
     def blocks(self) -> tuple[Labels, Iterator[Floats]]:
         """All live rows of one moment: (N,) labels ascending, and in their order blocks of vectors, (B, D) float32."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether part of it can no longer be read, so that it must be made anew."""
+        ...
+
+    def tidy(self) -> None:
+        """Have what was removed taken off the disk where it is time to; called now and then, and does not wait."""
+        ...
+
+
+class RowFile(Protocol):
+    """Vectors in a sealed file, which goes with the last one who holds it."""
+
+    @property
+    def disk_bytes(self) -> int: ...
+
+    def read(self, positions: NDArray[np.int64]) -> Floats:
+        """(N,) -> (N, D) float32. Raises: TamperedData unless all is as it was written; StorageUnavailable."""
+        ...
+
+
+class RowFiles(Protocol):
+    """Where an index of this process keeps vectors that it does not hold in memory: sealed, for its own life alone."""
+
+    def write(self, count: int, dimension: int, blocks: Iterable[Floats]) -> RowFile:
+        """A file of `count` rows, which come in blocks (B, D). Raises: StorageFull, StorageUnavailable."""
         ...
 
 

@@ -13,7 +13,8 @@ from index.backends import BACKENDS
 from index.faiss_index import FaissIndex
 from index.sqlite_rows import SqliteRows
 from lookalike.domain import Embeddings, Floats, Space
-from lookalike.ports import LocalIndex, Rows, SharedIndex
+from lookalike.ports import LocalIndex, RowFiles, Rows, SharedIndex
+from security.row_files import SealedRowFiles
 from tests import elastic
 from tests.contract.small_faiss import shrink_faiss
 
@@ -27,25 +28,27 @@ def space() -> Space:
     return SPACE
 
 
-TINY = "faiss: with tiny bounds"
+TINY, TINY_ON_DISK = "faiss: with tiny bounds", "faiss+disk: with tiny bounds"
 ELASTIC = pytest.param("es+https:", marks=pytest.mark.service)
 
 
-@pytest.fixture(params=[*BACKENDS, TINY, ELASTIC])
-def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeIndex]:
-    """Each backend; FAISS a second time with bounds so small that a few rows reach codes, merges and widening."""
+@pytest.fixture(params=[*BACKENDS, TINY, TINY_ON_DISK, ELASTIC])
+def make_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MakeIndex]:
+    """Each backend; FAISS again with bounds so small that a few rows reach codes, merges, files and widening."""
     if request.param == "es+https:":
         with elastic.opened() as servers:
             yield lambda space: servers.open(elastic.url(), space, secrets.token_hex(16), "0")
         return
-    if request.param != TINY:
-        yield BACKENDS[request.param]
+    files = SealedRowFiles(tmp_path / "rows")
+    if request.param in BACKENDS:
+        yield lambda space: BACKENDS[request.param](space, files)
         return
     shrink_faiss(monkeypatch)
     made: list[FaissIndex] = []
+    where: RowFiles | None = files if request.param == TINY_ON_DISK else None
 
     def make(space: Space) -> LocalIndex:
-        made.append(FaissIndex(space))
+        made.append(FaissIndex(space, where))
         return made[-1]
 
     yield make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from index import codes, faiss_index, faiss_search, faiss_segment, merging
+from index import codes, faiss_parts, faiss_search, faiss_segment, merging, stored_rows
 
 
 def shrink_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,8 +16,12 @@ def shrink_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
         (faiss_segment, "FEWEST_CODED", 8),
         (faiss_search, "LOOKS", (4, 8)),
         (faiss_search, "LOOK_SHARE", 1),
-        (faiss_index, "SMALLEST_TAIL", 8),
-        (faiss_index, "SELECTIVE_SHARE", 1000),
+        (faiss_search, "LOOK_IN_FILES", 16),
+        (faiss_parts, "SMALLEST_TAIL", 8),
+        (faiss_parts, "SELECTIVE_SHARE", 1000),
+        (faiss_parts, "SELECTIVE_IN_FILES", 2),
+        (stored_rows, "FILED_FROM_BYTES", 256),
+        (stored_rows, "TOGETHER_BYTES", 3200),
         (merging, "LARGEST_ROWS", 64),
         (merging, "FEWEST_DEAD", 4),
     ):

@@ -10,7 +10,7 @@ from index.exact import ExactIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.errors import InvalidInput, SpaceMismatch
 from lookalike.ports import SharedIndex
-from tests.contract.conftest import TINY
+from tests.contract.conftest import TINY, TINY_ON_DISK
 
 
 def labels_of(neighbours):
@@ -265,7 +265,7 @@ def test_it_describes_itself(make_index, space, unit):
     assert state.removed <= 3
     assert state.parts >= 1
     in_server = isinstance(index, SharedIndex)
-    assert state.memory_bytes >= (0 if in_server else 87 * space.dimension * 4)
+    assert state.memory_bytes + state.disk_bytes >= (0 if in_server else 87 * space.dimension * 4)
     assert len(state.why) > 20
     assert len(state.next_change) > 20
 
@@ -275,7 +275,7 @@ def in_blocks(rows, *sizes):
     return [rows[end - size : end].copy() for end, size in zip(ends.tolist(), sizes, strict=True)]
 
 
-in_process = pytest.mark.parametrize("make_index", [*BACKENDS, TINY], indirect=True)
+in_process = pytest.mark.parametrize("make_index", [*BACKENDS, TINY, TINY_ON_DISK], indirect=True)
 """An index in a server keeps its rows: nothing fills it block by block."""
 
 

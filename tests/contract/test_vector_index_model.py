@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from lookalike.domain import Embeddings, Space
 from lookalike.ports import VectorIndex
+from security.row_files import SealedRowFiles
 from tests import elastic
 from tests.contract.small_faiss import shrink_faiss
 
@@ -75,6 +78,19 @@ class FaissFollowsTheReference(FollowsTheReference):
         return index
 
 
+class FaissOnDiskFollowsTheReference(FollowsTheReference):
+    def make(self) -> VectorIndex:
+        shrink_faiss(self.kept.enter_context(pytest.MonkeyPatch.context()))
+        folder = self.kept.enter_context(tempfile.TemporaryDirectory())
+        index = FaissIndex(SPACE, SealedRowFiles(Path(folder)))
+        self.kept.callback(index.settle)
+        return index
+
+    @rule()
+    def settle(self) -> None:
+        self.ours.settle()
+
+
 class ElasticFollowsTheReference(FollowsTheReference):
     def make(self) -> VectorIndex:
         servers = self.kept.enter_context(elastic.opened())
@@ -83,6 +99,9 @@ class ElasticFollowsTheReference(FollowsTheReference):
 
 TestFaissFollowsTheReference = FaissFollowsTheReference.TestCase
 TestFaissFollowsTheReference.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+TestFaissOnDiskFollowsTheReference = FaissOnDiskFollowsTheReference.TestCase
+TestFaissOnDiskFollowsTheReference.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 TestElasticFollowsTheReference = pytest.mark.service(
     pytest.mark.skipif(

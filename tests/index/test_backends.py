@@ -8,12 +8,13 @@ import pytest
 from index.backends import BACKENDS, index_factory
 from lookalike.domain import Space
 from lookalike.errors import BadSettings
+from security.row_files import SealedRowFiles
 
 
 @pytest.mark.parametrize("url", BACKENDS)
-def test_each_backend_makes_an_empty_index_of_the_space(url):
+def test_each_backend_makes_an_empty_index_of_the_space(url, tmp_path):
     space = Space("toy", 8, "none")
-    index = index_factory(url)("", space)
+    index = index_factory(url, files=SealedRowFiles(tmp_path))("", space)
 
     assert index.space == space
     assert len(index) == 0
@@ -25,9 +26,14 @@ def test_a_generation_may_have_a_backend_of_its_own():
     assert type(index).__name__ == "ExactIndex"
 
 
+def test_vectors_on_disk_without_a_place_for_them_are_refused():
+    with pytest.raises(BadSettings, match="on disk"):
+        index_factory("faiss+disk:")("", Space("toy", 8, "none"))
+
+
 @pytest.mark.parametrize("url", ["", "faiss", "faiss:x", "https://host:9200"])
 def test_an_unknown_backend_is_refused_with_what_is_allowed(url):
-    with pytest.raises(BadSettings, match="exact:, faiss:"):
+    with pytest.raises(BadSettings, match=r"exact:, faiss\+disk:, faiss:"):
         index_factory(url)
 
 

@@ -6,11 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from index import codes, faiss_index, merging
+from index import codes, faiss_index, faiss_parts, merging
 from index.codes import Codes, learn
 from index.exact import ExactIndex
 from index.faiss_index import FaissIndex
 from index.faiss_segment import Segment
+from index.stored_rows import HeldRows
 from lookalike.domain import Embeddings, Space
 
 SPACE = Space("toy", 24, "none")
@@ -49,7 +50,7 @@ def test_a_crowd_that_the_codes_cannot_tell_apart_is_ranked_exactly(queries):
 @pytest.mark.parametrize("in_cache_bytes", [0, 2**40])
 def test_codes_in_the_cache_and_codes_from_memory_name_the_same_rows(queries, in_cache_bytes, monkeypatch):
     rows = unit(20000)
-    scanned = Codes(learn(rows, len(rows)), rows)
+    scanned = Codes(learn(rows, len(rows)), HeldRows(rows))
     asked = unit(queries, seed=3)
     monkeypatch.setattr(codes, "IN_CACHE_BYTES", in_cache_bytes)
 
@@ -92,18 +93,23 @@ def test_when_all_the_nearest_rows_are_gone_the_next_are_found():
     assert [neighbour.label for neighbour in found] == nearest[600:605].tolist()
 
 
+def held_by(state):
+    """Labels and vectors of all that is alive in a state of the index."""
+    return [part for labels, places, rows in state.places() for part in (labels.copy(), rows.at(places).copy())]
+
+
 def test_a_search_that_has_begun_is_not_touched_by_later_writes():
     index = FaissIndex(SPACE)
     index.add(np.arange(3000), Embeddings(SPACE, unit(3000)))
     index.add(np.arange(3000, 3010), Embeddings(SPACE, unit(10, seed=1)))
     index.remove([1, 3001])
     begun = index._state
-    before = [part.copy() for piece in begun.everything() for part in piece]
+    before = held_by(begun)
 
     index.remove([5, 3004])
     index.add(np.array([6, 3005]), Embeddings(SPACE, unit(2, seed=2)))
 
-    after = [part for piece in begun.everything() for part in piece]
+    after = held_by(begun)
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
@@ -127,7 +133,7 @@ def test_replacing_a_few_rows_over_and_over_does_not_make_the_index_grow():
     index.settle()
 
     assert len(index) == 200
-    assert sum(len(part.segment) for part in index._state.parts) <= 200 + faiss_index.SMALLEST_TAIL
+    assert sum(len(part.segment) for part in index._state.parts) <= 200 + faiss_parts.SMALLEST_TAIL
     assert np.array_equal(index.vectors(range(20)), unit(20, seed=199))
 
 
@@ -159,7 +165,7 @@ def test_faiss_keeps_to_the_calling_thread():
 @pytest.fixture
 def eager(monkeypatch):
     """Bounds at which some thousand rows fill tails, segments of several sizes, and codes."""
-    monkeypatch.setattr(faiss_index, "SMALLEST_TAIL", 64)
+    monkeypatch.setattr(faiss_parts, "SMALLEST_TAIL", 64)
     monkeypatch.setattr(merging, "LARGEST_ROWS", 4096)
 
 
@@ -183,14 +189,14 @@ def test_many_small_writes_end_in_few_segments_with_codes(eager):
 
 
 def test_searches_and_writes_go_on_while_segments_are_merged(eager, monkeypatch):
-    merge, begun, go_on = faiss_index._merged, threading.Event(), threading.Event()
+    merge, begun, go_on = faiss_index.merged, threading.Event(), threading.Event()
 
-    def slowly(parts, codec):
+    def slowly(parts, codec, store):
         begun.set()
         assert go_on.wait(30)
-        return merge(parts, codec)
+        return merge(parts, codec, store)
 
-    monkeypatch.setattr(faiss_index, "_merged", slowly)
+    monkeypatch.setattr(faiss_index, "merged", slowly)
     rows = unit(200)
     index = filled(rows)
     assert begun.wait(30)
@@ -208,12 +214,12 @@ def test_searches_and_writes_go_on_while_segments_are_merged(eager, monkeypatch)
 
 
 def test_a_merge_that_fails_loses_nothing_and_is_tried_again_by_the_next_write(eager, monkeypatch, caplog):
-    merge = faiss_index._merged
-    monkeypatch.setattr(faiss_index, "_merged", lambda parts, codec: (_ for _ in ()).throw(MemoryError))
+    merge = faiss_index.merged
+    monkeypatch.setattr(faiss_index, "merged", lambda *_: (_ for _ in ()).throw(MemoryError))
     index = filled(unit(500))
     index.settle()
     before = len(index._state.parts)
-    monkeypatch.setattr(faiss_index, "_merged", merge)
+    monkeypatch.setattr(faiss_index, "merged", merge)
     index.add(np.array([500]), Embeddings(SPACE, unit(1, seed=1)))
     index.settle()
 
