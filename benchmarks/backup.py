@@ -134,15 +134,15 @@ def beside_load(
             made.append(command(environment, "create", "--out", file))
             file.unlink()
 
-    with served(folder / "data", "on") as (_, port, _):
+    with served(folder / "data", "on") as (pid, port, _):
         ca = folder / "data" / "tls" / "ca.crt"
-        before = identified(port, ca, photo, clients, seconds)
+        before = identified(port, ca, photo, clients, seconds, pid).per_second
         thread = threading.Thread(target=backups)
         thread.start()
-        during = identified(port, ca, photo, clients, seconds)
+        during = identified(port, ca, photo, clients, seconds, pid).per_second
         stop.set()
         thread.join()
-        after = identified(port, ca, photo, clients, seconds)
+        after = identified(port, ca, photo, clients, seconds, pid).per_second
     return {
         "identify_before": round(before, 1),
         "identify_during": round(during, 1),

@@ -34,6 +34,11 @@ SCHEMES: Final = {"es+https": "https", "es+http": "http"}
 TRY_EVERY_S = 1.0
 """How often a cluster that did not answer is tried again."""
 
+SHARD_AWAY: Final = (
+    "Elasticsearch answers for a part of the indexes only: a shard is away. If it is lost for good, delete its index, "
+    "which is made anew from the records"
+)
+
 Answer = Mapping[str, Any]
 
 
@@ -183,6 +188,8 @@ def meaning(error: ApiError) -> str:
         return "Elasticsearch refuses the credentials"
     if isinstance(error, AuthorizationException) and "security_exception" in kind_of(error):
         return "Elasticsearch does not allow this user or key what is needed"
+    if error.status_code == 503 and kind_of(error) == "search_phase_execution_exception":
+        return SHARD_AWAY
     return f"Elasticsearch answered {error.status_code} ({kind_of(error)})"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from index.elastic_bulk import BulkWriter, Row
-from index.elastic_cluster import ElasticCluster, ElasticOptions
+from index.elastic_cluster import SHARD_AWAY, ElasticCluster, ElasticOptions
 from index.elastic_index import ElasticIndex
 from index.elastic_mapping import GONE, LAYOUT, alias_of, all_of, mappings_of, owner_of, settings_of
 from lookalike.domain import Space
@@ -68,10 +68,7 @@ class ElasticServers:
         for url in sorted(self._used):
             answer = self._clusters[url].ask(_asking_each_shard(all_of(self._options.deployment)))
             if answer is None or answer["timed_out"] or answer["_shards"]["failed"]:
-                raise IndexUnavailable(
-                    "Elasticsearch answers for a part of the indexes only: a shard is away. If it is lost for good, "
-                    "delete its index, which is made anew from the records"
-                )
+                raise IndexUnavailable(SHARD_AWAY)
 
     def forget(self, collection_id: str) -> None:
         """Delete a collection's indexes. Raises: IndexUnavailable."""

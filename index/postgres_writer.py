@@ -303,16 +303,16 @@ class PostgresWriter(PostgresReader):
         )
         return bool(settled)
 
-    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
-        dropped = self._ask(
+    def drop_templates(self, collection_id: str, space: str, after_number: int, limit: int) -> int | None:
+        numbers = self._ask(
             int,
-            "DELETE FROM templates WHERE space = %s AND sample_number IN (SELECT s.number FROM samples s"
-            " JOIN templates t ON t.sample_number = s.number WHERE s.collection_id = %s AND t.space = %s LIMIT %s)"
-            " RETURNING sample_number",
-            (space, collection_id, space, limit),
-            LONG_S,
+            "SELECT number FROM samples WHERE collection_id = %s AND number > %s ORDER BY number LIMIT %s",
+            (collection_id, after_number, limit),
         )
-        return len(dropped)
+        if not numbers:
+            return None
+        self._run("DELETE FROM templates WHERE sample_number = ANY(%s) AND space = %s", numbers, space)
+        return numbers[-1]
 
     def delete_sample(self, id: str) -> int | None:
         found = self._one(_three, "DELETE FROM samples WHERE id = %s RETURNING number, collection_id, subject_key", id)

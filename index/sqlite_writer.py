@@ -6,6 +6,7 @@ turns, so sequence numbers grow in the order of commits.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -15,6 +16,11 @@ from lookalike.domain import Op
 from lookalike.errors import Conflict
 from lookalike.jobs import latest_lease
 from lookalike.ports import AuditRow, CollectionRow, JobRow, SubjectRow, collection_setting
+
+_NUMBERS = (
+    "SELECT number FROM samples INDEXED BY samples_in_order WHERE collection_id = ? AND number > ?"
+    " ORDER BY number LIMIT ?"
+)
 
 
 class SqliteWriter(SqliteReader):
@@ -177,14 +183,17 @@ class SqliteWriter(SqliteReader):
         self._run("DELETE FROM templates WHERE sample_number = ? AND space = ?", number, space)
         return self._run("UPDATE samples SET space = ?, payload = ? WHERE number = ?", space, payload, number) > 0
 
-    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
-        return self._run(
-            "DELETE FROM templates WHERE rowid IN (SELECT t.rowid FROM templates t"
-            " JOIN samples s ON s.number = t.sample_number WHERE s.collection_id = ? AND t.space = ? LIMIT ?)",
-            collection_id,
+    def drop_templates(self, collection_id: str, space: str, after_number: int, limit: int) -> int | None:
+        rows = self._all(_NUMBERS, collection_id, after_number, limit)
+        numbers = [cast(int, number) for (number,) in rows]
+        if not numbers:
+            return None
+        self._run(
+            "DELETE FROM templates WHERE sample_number IN (SELECT value FROM json_each(?)) AND space = ?",
+            json.dumps(numbers),
             space,
-            limit,
         )
+        return numbers[-1]
 
     def delete_sample(self, id: str) -> int | None:
         found = self._one("SELECT number, collection_id, subject_key FROM samples WHERE id = ?", id)

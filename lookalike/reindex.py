@@ -46,6 +46,9 @@ BATCH = 32
 LEAST_RECALL = 0.99
 """A generation whose index finds fewer of the true nearest rows is not promoted."""
 
+NOBODY = 1.0
+"""A threshold of a model in which no similarity keeps strangers out as often as is asked: it would know nobody."""
+
 LISTED = 100
 """Samples without a picture that a report names; it counts them all."""
 
@@ -60,7 +63,8 @@ class Report:
     mapped from the old model's instead; carriage: how good that mapping is, None where nothing had to be carried.
     recall: share of the true five nearest rows that the new index finds; judged: subjects of several samples that both
     generations were asked for; lost, gained: known before and unknown now, and the other way round; verdict: "worse",
-    "same" or "better"; threshold_before, threshold: similarities for the collection's target FPIR.
+    "same" or "better"; "worse" too where only the new model has no threshold for the collection's target FPIR;
+    threshold_before, threshold: similarities for that, 1 where there is none.
     """
 
     generation: str
@@ -218,10 +222,10 @@ class Reindexer:
         after: int | None = 0
         while after is not None:
             after = self._records.settle(where, after, 500)
-        for space in where.past:
-            if space not in where.spaces:
-                while self._records.drop_space(where, space, 500):
-                    pass
+        for space in (past for past in where.past if past not in where.spaces):
+            after = 0
+            while after is not None:
+                after = self._records.drop_space(where, space, after, 500)
 
     # --------------------------------------------------------------------------------------------- by job
 
@@ -256,11 +260,12 @@ class Reindexer:
             recall = self._verify(view, roster, len(left_behind))
             judged, before, after = self._judge(where, view)
             self._mark_ready(where, generation, record)
-            good = insist or judged.verdict != "worse"
+            verdict = "worse" if before < NOBODY <= after else judged.verdict
+            good = insist or verdict != "worse"
             if good and not hold:
                 self._promoted(self._records.collection(name), generation.id, record, insist=insist)
             record.details.update(
-                left_behind=len(left_behind), carried=carried, recall=round(recall, 4), verdict=judged.verdict
+                left_behind=len(left_behind), carried=carried, recall=round(recall, 4), verdict=verdict
             )
             return Report(
                 generation=generation.id,
@@ -274,7 +279,7 @@ class Reindexer:
                 judged=judged.compared,
                 lost=judged.lost,
                 gained=judged.gained,
-                verdict=judged.verdict,
+                verdict=verdict,
                 threshold_before=before,
                 threshold=after,
                 promoted=good and not hold,

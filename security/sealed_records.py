@@ -126,8 +126,8 @@ class SealedRecords(SealedSubjects):
         self._rows.write(lambda tx: [tx.settle_sample(number, name, data) for number, data in moved.items()])
         return rows[-1].number
 
-    def drop_space(self, collection: Collection, space: Space, limit: int) -> int:
-        return self._rows.write(lambda tx: tx.drop_templates(collection.id, space.key, limit))
+    def drop_space(self, collection: Collection, space: Space, after_number: int, limit: int) -> int | None:
+        return self._rows.write(lambda tx: tx.drop_templates(collection.id, space.key, after_number, limit))
 
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:
         note = self._audit.prepare(entry)

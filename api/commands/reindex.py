@@ -110,16 +110,20 @@ def _show_job(collection: str, job: JobJson, as_json: bool) -> None:
         return
     state = "answers now" if result["promoted"] else "is ready but does not answer"
     print(f"{collection}: {result['model']} {state}; {result['samples']} samples, recall {result['recall']:.4f}")
-    print(
-        f"of {result['judged']} subjects with several samples {result['lost']} are no longer known by one of them and "
-        f"{result['gained']} are known now that were not: {result['verdict']}"
-    )
+    if result["judged"]:
+        print(
+            f"of {result['judged']} subjects with several samples {result['lost']} are no longer known by one of them "
+            f"and {result['gained']} are known now that were not: {result['verdict']}"
+        )
+    else:
+        print("nobody has several samples: only the index was compared; --hold, then --shadow, tries a model")
     print(f"threshold {result['threshold_before']:.3f} before, {result['threshold']:.3f} now")
     _show_carriage(result)
     if result["promoted"]:
         print(f"`lookalike reindex {collection} --rollback` undoes it while the one before is kept")
     elif result["verdict"] == "worse":
-        print(f"it knows fewer people: `lookalike reindex {collection} --cancel` forgets it, --promote insists")
+        why = "it has no threshold for this rate" if result["threshold"] >= 1 else "it knows fewer people"
+        print(f"{why}: `lookalike reindex {collection} --cancel` forgets it, --promote insists")
 
 
 def _show_carriage(result: Mapping[str, Any]) -> None:

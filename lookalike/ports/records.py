@@ -168,8 +168,11 @@ class Records(Protocol):
         """
         ...
 
-    def drop_space(self, collection: Collection, space: Space, limit: int) -> int:
-        """Forget at most `limit` templates in a space. Returns how many."""
+    def drop_space(self, collection: Collection, space: Space, after_number: int, limit: int) -> int | None:
+        """Forget the templates in a space of `limit` samples after this number.
+
+        Returns the last one's, None at the end.
+        """
         ...
 
     def delete_sample(self, collection: Collection, subject: Subject, sample_id: str, entry: AuditEntry) -> None:

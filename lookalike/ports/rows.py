@@ -241,8 +241,11 @@ class RowWriter(RowReader, Protocol):
         """Make this a sample's own space and payload and drop its template there; False if the sample is gone."""
         ...
 
-    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
-        """Delete at most `limit` templates of a collection in a space. Returns how many."""
+    def drop_templates(self, collection_id: str, space: str, after_number: int, limit: int) -> int | None:
+        """Delete the templates in a space of `limit` samples after this number.
+
+        Returns the last one's, None at the end.
+        """
         ...
 
     def delete_sample(self, id: str) -> int | None:

@@ -371,9 +371,21 @@ def test_a_template_becomes_the_sample_s_own_or_is_dropped(filled):
     row = filled.read().samples_numbered([a])[0]
     assert (row.space, row.payload) == ("new", b"in new")
     assert filled.read().templates([a, b], "new") == {b: b"in new"}
-    assert filled.write(lambda tx: tx.drop_templates("c2", "new", 10)) == 0
-    assert filled.write(lambda tx: tx.drop_templates("c1", "new", 10)) == 1
-    assert filled.read().templates([a, b], "new") == {}
+    assert filled.write(lambda tx: tx.drop_templates("c2", "new", 0, 10)) is None
+    assert filled.read().templates([a, b], "new") == {b: b"in new"}
+
+
+def test_templates_of_a_space_are_dropped_page_by_page_and_others_stay(filled):
+    numbers = [add(filled, id) for id in ("a", "b", "c")]
+    for number in numbers:
+        for space in ("new", "newer"):
+            filled.write(lambda tx, number=number, space=space: tx.put_template(number, space, b"t"))
+    assert filled.write(lambda tx: tx.drop_templates("c1", "new", 0, 2)) == numbers[1]
+    assert list(filled.read().templates(numbers, "new")) == [numbers[2]]
+    assert filled.write(lambda tx: tx.drop_templates("c1", "new", numbers[1], 2)) == numbers[2]
+    assert filled.write(lambda tx: tx.drop_templates("c1", "new", numbers[2], 2)) is None
+    assert filled.read().templates(numbers, "new") == {}
+    assert len(filled.read().templates(numbers, "newer")) == 3
 
 
 def test_templates_go_with_their_subject(filled):

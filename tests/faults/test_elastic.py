@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from dataclasses import replace
 
@@ -27,8 +28,8 @@ def proxy():
 
 
 @pytest.fixture
-def options():
-    return elastic.options(timeout_s=2.5)
+def options(request):
+    return elastic.options(timeout_s=2.5, **getattr(request, "param", {}))
 
 
 @pytest.fixture
@@ -251,6 +252,49 @@ def test_rows_that_were_lost_behind_the_service_are_missed_and_made_anew(
     recovered(house)
     assert known(house, admin, shoot(1)) == "p1"
     assert len(labels_there(house, options)) == 2
+
+
+def lose_shard(cluster, index, shard):
+    """Take a shard's files from the node's disk, as a broken volume would."""
+    identity = cluster.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    cluster.indices.close(index=index)
+    shutil.rmtree(elastic.home() / "data/indices" / identity / str(shard))
+    cluster.indices.open(index=index, wait_for_active_shards=0)
+
+
+def replace_by_an_empty_one(cluster, index, shard):
+    node = next(iter(cluster.nodes.info()["nodes"].values()))["name"]
+    given_up = {"index": index, "shard": shard, "node": node, "accept_data_loss": True}
+    cluster.cluster.reroute(commands=[{"allocate_empty_primary": given_up}])
+    cluster.cluster.health(index=index, wait_for_status="green", timeout="60s")
+
+
+@pytest.mark.parametrize("options", [{"shards": 2}], indirect=True)
+@pytest.mark.parametrize("given_up_by", ["deleting its index", "an empty shard"])
+def test_a_shard_that_the_node_lost_is_never_passed_over_and_its_rows_are_made_anew_once_it_is_given_up(
+    house, admin, shoot, pictures, cluster, options, given_up_by
+):
+    for who in range(3, 9):
+        house.gallery.enrol(admin, "staff", f"p{who}", pictures(shoot(who)))
+    before = labels_there(house, options)
+    index = next(iter(cluster.indices.get_alias(index=f"lookalike-{options.deployment}-*")))
+    lose_shard(cluster, index, 0)
+
+    for who in range(1, 9):
+        with pytest.raises(IndexUnavailable, match="could not search all"):
+            known(house, admin, shoot(who))
+    with pytest.raises(IndexUnavailable, match=r"a shard is away.*lost for good, delete its index"):
+        house.rosters.check()
+    with pytest.raises(IndexUnavailable):
+        house.gallery.enrol(admin, "staff", "p9", pictures(shoot(9)))
+
+    if given_up_by == "an empty shard":
+        replace_by_an_empty_one(cluster, index, 0)
+    else:
+        cluster.indices.delete(index=index)
+    recovered(house)
+    assert set(before) <= set(labels_there(house, options))
+    assert [known(house, admin, shoot(who)) for who in range(1, 9)] == [f"p{who}" for who in range(1, 9)]
 
 
 def test_after_the_node_did_not_answer_rows_are_counted_before_all_is_said_to_be_well(

@@ -323,12 +323,12 @@ class _Cursor:
         self._t.samples[number] = replace(row, space=space, payload=payload)
         return True
 
-    def drop_templates(self, collection_id: str, space: str, limit: int) -> int:
-        mine = {n for n, row in self._t.samples.items() if row.collection_id == collection_id}
-        gone = [key for key in sorted(self._t.templates) if key[0] in mine and key[1] == space][:limit]
-        for key in gone:
-            del self._t.templates[key]
-        return len(gone)
+    def drop_templates(self, collection_id: str, space: str, after_number: int, limit: int) -> int | None:
+        mine = sorted(n for n, row in self._t.samples.items() if row.collection_id == collection_id)
+        page = [n for n in mine if n > after_number][:limit]
+        for number in page:
+            self._t.templates.pop((number, space), None)
+        return page[-1] if page else None
 
     def put_job(self, row: JobRow) -> None:
         self._t.jobs[row.id] = row
