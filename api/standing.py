@@ -1,4 +1,4 @@
-"""What the service stands on, as figures for Prometheus: readiness, the disk, the certificate's end, the process.
+"""What the service stands on, as figures for Prometheus: readiness, the disk, the certificates.
 
 They are looked up when they are asked for. One that cannot be had is left out, so that an alert on its absence or its
 last value can fire, and the other figures are still told.
@@ -7,8 +7,7 @@ last value can fire, and the other figures are still told.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from lookalike.errors import LookalikeError
-from security.certificates import days_left
+from security.certificates import validity
 
 if TYPE_CHECKING:
     from lookalike.settings import Settings
@@ -25,19 +24,20 @@ if TYPE_CHECKING:
 class Standing(Collector):
     """A collector for the registry of api/metrics.py. ready: set by whoever asked the service, who may wait for it."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._data = settings.data
-        self._certificate: Path | None = None
+        self._files: dict[str, Path] = {}
         if settings.tls == "on":
-            self._certificate = settings.tls_certificate or settings.data / "tls" / "server.crt"
-        self._clock = clock
+            self._files["certificate"] = settings.tls_certificate or settings.data / "tls" / "server.crt"
+        if settings.tls == "on" and settings.tls_certificate is None:
+            self._files["authority"] = settings.data / "tls" / "ca.crt"
         self.ready = False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The figures as they are now."""
         yield _gauge("lookalike_ready", "Whether it can do its work, as /readyz says", float(self.ready))
         yield from self._disk()
-        yield from self._certificate_end()
+        yield from self._certificates()
 
     def _disk(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -47,19 +47,18 @@ class Standing(Collector):
         yield _gauge("lookalike_disk_free_bytes", "Room on the data folder's disk", usage.free)
         yield _gauge("lookalike_disk_bytes", "Size of the data folder's disk", usage.total)
 
-    def _certificate_end(self) -> Iterator[GaugeMetricFamily]:
-        if self._certificate is None:
-            return
-        now = self._clock()
-        try:
-            end = now + timedelta(days=days_left(self._certificate.read_bytes(), now))
-        except (OSError, LookalikeError):
-            return
-        yield _gauge(
-            "lookalike_certificate_not_after_seconds",
-            "When the server's certificate ends, in Unix time",
-            end.timestamp(),
-        )
+    def _certificates(self) -> Iterator[GaugeMetricFamily]:
+        for which, file in self._files.items():
+            try:
+                begin, end = validity(file.read_bytes())
+            except (OSError, LookalikeError):
+                continue
+            yield _gauge(
+                f"lookalike_{which}_not_before_seconds", f"When the {which} begins, in Unix time", begin.timestamp()
+            )
+            yield _gauge(
+                f"lookalike_{which}_not_after_seconds", f"When the {which} ends, in Unix time", end.timestamp()
+            )
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from api.audit_keeper import AuditKeeper
 from api.audit_receivers import FileReceiver, Receiver, means_of, receiver_of
 from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
+from api.figures import Figures
 from api.follower import Follower
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
@@ -75,6 +76,9 @@ from security.sealed_unknowns import SealedUnknowns
 from security.tls import server_context
 from security.tokens import ApiKeys
 
+if TYPE_CHECKING:
+    from api.traces import Traces
+
 LEAST_ROOM_BYTES: Final = 1_000_000
 """Below this a service on SQLite says that it is not ready: a commit wants room for its log, and a little more."""
 
@@ -111,6 +115,8 @@ class Services:
     trials: Trials
     drift: DriftWatch
     drift_look: DriftLook
+    figures: Figures
+    traces: Traces | None
     rosters: Rosters
     models: InstalledModels
     bundles: BundleStore
@@ -190,6 +196,20 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         kinds = job_kinds(gallery, reindexer, imports, retention, rotation)
         jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
         stack.callback(jobs.close)
+        figures = Figures(
+            rosters=rosters,
+            jobs=jobs,
+            job_kinds=kinds,
+            rotation=rotation,
+            api_keys=api_keys,
+            audit=audit,
+            keeper=keeper,
+            trials=trials,
+            unknowns=gallery.unknowns,
+        )
+        traces = _open_traces(settings) if live else None
+        if traces is not None:
+            stack.callback(traces.close)
         first_key = None
         if live:
             stack.callback(keeper.stop)
@@ -241,6 +261,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             trials=trials,
             drift=drift,
             drift_look=drift_look,
+            figures=figures,
+            traces=traces,
             rosters=rosters,
             models=models,
             bundles=models.bundles,
@@ -307,6 +329,17 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
         attested=settings.volume_encrypted == "attested",
     )
     return index_factory(settings.index, settings.indexes, options)
+
+
+def _open_traces(settings: Settings) -> Traces | None:
+    """Where spans of requests go, if anywhere; OpenTelemetry is imported for it alone. Raises: BadSettings."""
+    if settings.traces_url is None:
+        return None
+    try:
+        from api.traces import open_traces
+    except ImportError as error:
+        raise BadSettings("LOOKALIKE_TRACES_URL needs the extra `traces`: pip install 'lookalike[traces]'") from error
+    return open_traces(settings)
 
 
 def _load(rosters: Rosters) -> None:

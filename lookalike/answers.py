@@ -96,6 +96,11 @@ class Identification:
     regions: int | None = None
     strangers: tuple[EncodedFace, ...] = ()
 
+    @property
+    def known(self) -> int:
+        """How many of the faces have a candidate."""
+        return sum(bool(face.candidates) for face in self.faces)
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

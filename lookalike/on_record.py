@@ -13,6 +13,7 @@ from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Permission
 from lookalike.errors import LookalikeError, PermissionDenied
 from lookalike.ports import AuditLog
+from lookalike.stages import Stage, stage
 
 
 @dataclass(slots=True)
@@ -63,7 +64,9 @@ def on_record(
         yield record
     except LookalikeError as error:
         record.details = {k: v for k, v in record.details.items() if k != "matched"}
-        audit.append(record.entry("denied" if isinstance(error, PermissionDenied) else error.code))
+        with stage(Stage.AUDIT):
+            audit.append(record.entry("denied" if isinstance(error, PermissionDenied) else error.code))
         raise
     if not record.written:
-        audit.append(record.entry())
+        with stage(Stage.AUDIT):
+            audit.append(record.entry())

@@ -127,6 +127,13 @@ class Settings(BaseSettings):
     body_min_bytes_per_s: int = Field(8_000, ge=1)
     answer_timeout_s: float = Field(30.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "ecs", "text"] = Field(
+        "auto", description="ecs: a line of JSON each; text: for people; auto: text where stderr is a terminal"
+    )
+    traces_url: str | None = Field(None, description="an OpenTelemetry collector, by its full address for traces")
+    traces_ca: Path | None = None
+    traces_header_file: Path | None = None
+    traces_ratio: float = Field(1.0, ge=0, le=1, description="the share of requests that are traced")
 
     @classmethod
     def settings_customise_sources(

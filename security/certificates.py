@@ -106,7 +106,13 @@ def read_certificate(pem: bytes) -> x509.Certificate:
 
 def days_left(pem: bytes, now: datetime.datetime) -> float:
     """Days until the certificate expires, below 0 once it has. Raises: TamperedData."""
-    return (read_certificate(pem).not_valid_after_utc - now) / datetime.timedelta(days=1)
+    return (validity(pem)[1] - now) / datetime.timedelta(days=1)
+
+
+def validity(pem: bytes) -> tuple[datetime.datetime, datetime.datetime]:
+    """From when until when the certificate is valid. Raises: TamperedData."""
+    certificate = read_certificate(pem)
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def serves(server: bytes, ca: bytes, names: Sequence[str], now: datetime.datetime) -> bool:

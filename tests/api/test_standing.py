@@ -22,7 +22,7 @@ def standing(tmp_path: Path) -> Standing:
     (tmp_path / "tls").mkdir()
     server = make_server(ca, ("localhost",), b"password", NOW)
     (tmp_path / "tls" / "server.crt").write_bytes(server.certificate)
-    return Standing(Settings(data=tmp_path), clock=lambda: NOW)
+    return Standing(Settings(data=tmp_path))
 
 
 def test_the_end_of_the_certificate_and_room_on_the_disk_are_told(standing: Standing) -> None:
