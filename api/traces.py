@@ -231,8 +231,6 @@ def open_traces(settings: Settings) -> Traces | None:
     url = urlsplit(settings.traces_url)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
         raise BadSettings("LOOKALIKE_TRACES_URL: https:// is allowed, and http:// on a loopback address")
-    if "@" in url.netloc:
-        raise BadSettings("LOOKALIKE_TRACES_URL: no password goes into a URL, LOOKALIKE_TRACES_HEADER_FILE has a place")
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc
     session.hooks["response"].append(_refuse_redirect)

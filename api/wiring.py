@@ -207,7 +207,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             trials=trials,
             unknowns=gallery.unknowns,
         )
-        traces = _open_traces(settings) if live else None
+        traces = traces_of(settings) if live else None
         if traces is not None:
             stack.callback(traces.close)
         first_key = None
@@ -331,7 +331,7 @@ def open_backends(settings: Settings, deployment: str) -> Backends:
     return index_factory(settings.index, settings.indexes, options)
 
 
-def _open_traces(settings: Settings) -> Traces | None:
+def traces_of(settings: Settings) -> Traces | None:
     """Where spans of requests go, if anywhere; OpenTelemetry is imported for it alone. Raises: BadSettings."""
     if settings.traces_url is None:
         return None

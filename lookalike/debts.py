@@ -50,7 +50,8 @@ class Debts:
         """Whether anything is owed for a collection."""
         return collection_id in self._forgotten or collection_id in self._dropped
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
         """How many deleted collections and erased samples are owed."""
         return len(self._forgotten) + sum(len(labels) for labels in list(self._dropped.values()))
 

@@ -96,7 +96,7 @@ class Rosters:
         """How far behind this process is; no search waits for it. Raises: StorageUnavailable."""
         changes = max(0, self._records.last_seq() - self._seq)
         seconds = time.monotonic() - self._level_at if changes else 0.0
-        return Lag(changes, seconds, self._unsettled, len(self._debts))
+        return Lag(changes, seconds, self._unsettled, self._debts.total)
 
     def is_live(self, collection: Collection) -> bool:
         """Whether the collection's generation is loaded."""

@@ -166,6 +166,15 @@ class Settings(BaseSettings):
             raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
         return value
 
+    @field_validator("traces_url")
+    @classmethod
+    def _no_user(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value:
+            raise ValueError(
+                "no password goes into a URL: LOOKALIKE_TRACES_HEADER_FILE names a file that holds a header"
+            )
+        return value
+
     @field_validator("ledger", "backup_key", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
