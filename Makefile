@@ -53,7 +53,7 @@ format: $(VENV)/development  ## put the code into our format
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to bench-output/
-	@for b in embed int8 search lfw promise rekognition_scale intervals choose_template start serve reindex bulk carry explain prune curate train audit; do \
+	@for b in embed int8 search lfw promise rekognition_scale intervals choose_template start serve reindex bulk carry explain prune curate train audit watching; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 docs: $(VENV)/development  ## the documents as a site, in site/; a dead link ends it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -66,6 +67,7 @@ from api.routes import (
 from api.standing import Standing
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError
+from lookalike.stages import Stage, stage
 
 if TYPE_CHECKING:
     from api.wiring import Services
@@ -73,6 +75,15 @@ if TYPE_CHECKING:
 
 HELD_REQUESTS = 4
 """Bodies of all requests in hand may fill the memory of this many largest ones."""
+
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would send paths and texts of errors, which hold names, to where the environment says."""
 
 _ROUTERS = (
     collections,
@@ -106,6 +117,9 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
         lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting, Standing(settings)
     )
     metrics.watch_audit(services.audit_keeper, lambda: services.refusals.total)
+    metrics.add(services.figures)
+    if services.traces is not None:
+        metrics.add(services.traces)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -119,6 +133,7 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.state.edge = Edge(services, pool, metrics, Turns())
     app.state.streams = EventStreams()
@@ -147,10 +162,12 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
     settings = services.settings
 
     async def authenticate(secret: str) -> Principal:
-        return await pool.look_up(services.api_keys.authenticate, secret)
+        with stage(Stage.AUTHENTICATE):
+            return await pool.look_up(services.api_keys.authenticate, secret)
 
     async def resume(cookie: str) -> tuple[Session, Principal]:
-        return await pool.look_up(services.sessions.resume, cookie)
+        with stage(Stage.AUTHENTICATE):
+            return await pool.look_up(services.sessions.resume, cookie)
 
     limits = BodyLimits(
         max_bytes=settings.max_request_bytes,
@@ -168,7 +185,7 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
     )
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=pool.sheds)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=metrics, traces=services.traces)
     app.add_middleware(Dialects, dialects=(REKOGNITION, COMPREFACE))
 
 

@@ -109,6 +109,10 @@ class JobRunner:
         """The last thousand, newest first."""
         return self._store.jobs(LISTED)
 
+    def last(self, count: int) -> Sequence[Job]:
+        """The newest of them, so many at most."""
+        return self._store.jobs(count)
+
     def unended(self, kind: str, collection_id: str | None) -> Job | None:
         """A job of this kind on this collection, None for all, that waits or runs; it is taken up if it waits."""
         job = self._unended(kind, collection_id)

@@ -1,23 +1,29 @@
-"""What Prometheus may know: counts and times by route template, the queue's depth, how many drift; never a name.
+"""What Prometheus may know: counts and times by route template and by stage, the queue's depth; never a name.
 
-What the service stands on (disk, certificate, readiness) is in api/standing.py; memory, processor time and open files
-are prometheus_client's own figures of the process.
+Each figure is this process's own or the store's, which every replica tells alike; docs/watching.md lists them all.
+What the service stands on (disk, certificate, readiness) is in api/standing.py, what it has to do and how old its keys
+are in api/figures.py; memory, processor time and open files are prometheus_client's own figures of the process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from importlib.metadata import version
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 
 from api.standing import Standing
 from lookalike.errors import LookalikeError
+from lookalike.stages import Stage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.5, 5.0, 10.0, 30.0)
+_STAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_ROWS_BUCKETS = (1, 2, 3, 4, 6, 8)
 
 
 class AuditState(Protocol):
@@ -30,7 +36,7 @@ class AuditState(Protocol):
 
 
 class Metrics:
-    """The figures of one app, in a registry of its own."""
+    """The figures of one app, in a registry of its own. Watches requests, as lookalike/stages.py asks for it."""
 
     def __init__(
         self,
@@ -60,9 +66,44 @@ class Metrics:
         # Without a label: ids of collections, even random ones, are not for every key that may read figures.
         drift = Gauge("lookalike_collections_drifting", "Collections whose probes drift", registry=self._registry)
         drift.set_function(drifting)
+        build = Gauge("lookalike_build_info", "1, with the version that runs", ("version",), registry=self._registry)
+        build.labels(version("lookalike")).set(1)
+        self._add_stages()
         self._standing = standing
         self._registry.register(standing)
         ProcessCollector(registry=self._registry)
+
+    def _add_stages(self) -> None:
+        """Each stage from the start, so that a rate of none is 0."""
+        seconds = Histogram(
+            "lookalike_stage_seconds",
+            "Time that a stage of a request took",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=self._registry,
+        )
+        failures = Counter(
+            "lookalike_stage_failures", "Stages that ended by an error", ("stage",), registry=self._registry
+        )
+        faces = Counter(
+            "lookalike_faces",
+            "Faces and pictures searched, by whether somebody was found",
+            ("answer",),
+            registry=self._registry,
+        )
+        self._stage_seconds = {stage: seconds.labels(stage.value) for stage in Stage}
+        self._stage_failures = {stage: failures.labels(stage.value) for stage in Stage}
+        self._matched, self._unmatched = faces.labels("matched"), faces.labels("unmatched")
+        self._rows = Histogram(
+            "lookalike_batch_rows",
+            "Rows that went through a network together",
+            buckets=_ROWS_BUCKETS,
+            registry=self._registry,
+        )
+
+    def add(self, collector: Collector) -> None:
+        """Tell of these figures too."""
+        self._registry.register(collector)
 
     def watch_audit(self, audit: AuditState, refused: Callable[[], int]) -> None:
         """Tell of the audit log too. refused: credentials that were refused since the start."""
@@ -86,8 +127,24 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
+    # -------------------------------------------------------------------------------------- the port Watch
+
+    def ended(self, stage: Stage, began_s: float, seconds: float, failed: bool) -> None:
+        self._stage_seconds[stage].observe(seconds)
+        if failed:
+            self._stage_failures[stage].inc()
+
+    def batched(self, rows: int) -> None:
+        self._rows.observe(rows)
+
+    def answered(self, matched: int, unmatched: int) -> None:
+        self._matched.inc(matched)
+        self._unmatched.inc(unmatched)
+
+    # --------------------------------------------------------------------------------------------- telling
+
     def exposition(self, *, ready: bool) -> bytes:
-        """The text that Prometheus reads."""
+        """The text that Prometheus reads. It asks the store, so it is for a thread that may wait."""
         self._standing.ready = ready
         return generate_latest(self._registry)
 

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, the headers each answer carries, its log line and its figures.
+"""The outermost layer of every request: its id, the headers each answer carries, its log line, figures and trace.
 
 An error that nobody foresaw ends here as a 500 that tells the caller nothing but the request's id.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import FAULTS, problem
 from api.logs import log_failure, log_request
 from api.metrics import Metrics, known_method
+from api.traceparent import traceparent_of
+from lookalike.stages import watched_by
+
+if TYPE_CHECKING:
+    from api.traces import Traced, Traces
 
 UNMATCHED = "-"
 CLIENT_GONE = 499
@@ -29,11 +35,12 @@ _HEADERS = {
 
 
 class Observe:
-    """ASGI middleware. A request id sent by the client is not trusted, and ignored."""
+    """ASGI middleware. A request id sent by the client is not trusted, and ignored; its trace's id is taken over."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -42,34 +49,55 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        request_id = secrets.token_hex(16)
-        scope.setdefault("state", {})["request_id"] = request_id
-        marked = _Marked(send, request_id)
+        seen = _Seen(scope, self._metrics, self._traces)
+        marked = _Marked(send, seen.request_id)
         try:
-            await self._app(scope, receive, marked.send)
+            with watched_by(seen.traced or self._metrics):
+                await self._app(scope, receive, marked.send)
         except ClientDisconnect:
             marked.status = CLIENT_GONE
         except Exception as error:
-            log_failure("internal error", error, request_id)
+            log_failure("internal error", error, seen.request_id)
             if marked.status:
                 raise
-            refusal = problem("internal_error", FAULTS["internal_error"].title, request_id)
+            refusal = problem("internal_error", FAULTS["internal_error"].title, seen.request_id)
             await refusal(scope, receive, marked.send)
         finally:
-            self._tell(scope, marked.status or CLIENT_GONE, time.perf_counter() - began, request_id)
+            seen.end(marked.status or CLIENT_GONE)
 
-    def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", UNMATCHED)
-        method = known_method(scope["method"])
-        caller = scope["state"].get("caller")
-        self._metrics.observe(method, route, status, seconds)
+
+class _Seen:
+    """One request from its headers to the end of its answer."""
+
+    def __init__(self, scope: Scope, metrics: Metrics, traces: Traces | None) -> None:
+        self._began = time.perf_counter()
+        self.request_id = secrets.token_hex(16)
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        parent = traceparent_of(scope["headers"])
+        self._scope = scope
+        self._metrics = metrics
+        self._method = known_method(scope["method"])
+        # A request id has the form of a trace id, so whoever has one of the two finds the other.
+        self._trace_id = self.request_id if parent is None else parent.trace_id
+        self.traced: Traced | None = None
+        if traces is not None:
+            self.traced = traces.begin(self._trace_id, parent, metrics)
+
+    def end(self, status: int) -> None:
+        """Count it, log it, and end its span."""
+        route = getattr(self._scope.get("route"), "path", UNMATCHED)
+        caller = self._scope["state"].get("caller")
+        seconds = time.perf_counter() - self._began
+        self._metrics.observe(self._method, route, status, seconds)
+        if self.traced is not None:
+            self.traced.end(self._method, route, status, self.request_id)
         log_request(
-            method=method,
+            method=self._method,
             route=route,
             status=status,
-            ms=seconds * 1000,
-            request_id=request_id,
+            seconds=seconds,
+            request_id=self.request_id,
+            trace_id=self._trace_id,
             principal=caller.principal.id if caller is not None else None,
         )
 

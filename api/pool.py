@@ -16,9 +16,11 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
 from lookalike.errors import Overloaded
+from lookalike.stages import Stage, passed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,7 +79,13 @@ class Pool:
         if self.sheds():
             raise Overloaded("all workers are busy and the queue is full")
         loop = asyncio.get_running_loop()
-        future = self._workers.submit(work, *args, **kwargs)
+        queued_s = time.perf_counter()
+
+        def begin() -> T:
+            passed(Stage.QUEUE, queued_s)
+            return work(*args, **kwargs)
+
+        future = self._workers.submit(copy_context().run, begin)  # whoever watches the request goes along
         self._pending += 1
         future.add_done_callback(lambda _: _on_loop(loop, self._one_less))
         return await asyncio.wrap_future(future)

@@ -84,7 +84,7 @@ def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> 
     if settings.tls == "on":
         watch = CertificateWatch(settings, services.server_context)
         watch.tell_of(app.state.edge)
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
     with _listening(settings.host, settings.port) as sockets:

@@ -1,4 +1,4 @@
-"""What the service stands on, as figures for Prometheus: readiness, the disk, the certificate's end, the process.
+"""What the service stands on, as figures for Prometheus: readiness, the disk, the certificates.
 
 They are looked up when they are asked for. One that cannot be had is left out, so that an alert on its absence or its
 last value can fire, and the other figures are still told.
@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from lookalike.errors import LookalikeError
-from security.certificates import not_after
+from security.certificates import validity
 
 if TYPE_CHECKING:
     from lookalike.settings import Settings
@@ -30,9 +30,11 @@ class Standing(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._data = settings.data
-        self._certificate: Path | None = None
+        self._files: dict[str, Path] = {}
         if settings.tls == "on":
-            self._certificate = settings.tls_certificate or settings.data / "tls" / "server.crt"
+            self._files["certificate"] = settings.tls_certificate or settings.data / "tls" / "server.crt"
+        if settings.tls == "on" and settings.tls_certificate is None:
+            self._files["authority"] = settings.data / "tls" / "ca.crt"
         self.ready = False
         self.served: Callable[[], datetime] | None = None
 
@@ -40,7 +42,7 @@ class Standing(Collector):
         """The figures as they are now."""
         yield _gauge("lookalike_ready", "Whether it can do its work, as /readyz says", float(self.ready))
         yield from self._disk()
-        yield from self._certificate_end()
+        yield from self._certificates()
 
     def _disk(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -50,18 +52,20 @@ class Standing(Collector):
         yield _gauge("lookalike_disk_free_bytes", "Room on the data folder's disk", usage.free)
         yield _gauge("lookalike_disk_bytes", "Size of the data folder's disk", usage.total)
 
-    def _certificate_end(self) -> Iterator[GaugeMetricFamily]:
-        if self._certificate is None:
-            return
-        try:
-            end = not_after(self._certificate.read_bytes()) if self.served is None else self.served()
-        except (OSError, LookalikeError):
-            return
-        yield _gauge(
-            "lookalike_certificate_not_after_seconds",
-            "When the server's certificate ends, in Unix time",
-            end.timestamp(),
-        )
+    def _certificates(self) -> Iterator[GaugeMetricFamily]:
+        for which, file in self._files.items():
+            try:
+                begin, end = validity(file.read_bytes())
+            except (OSError, LookalikeError):
+                continue
+            if which == "certificate" and self.served is not None:
+                end = self.served()
+            yield _gauge(
+                f"lookalike_{which}_not_before_seconds", f"When the {which} begins, in Unix time", begin.timestamp()
+            )
+            yield _gauge(
+                f"lookalike_{which}_not_after_seconds", f"When the {which} ends, in Unix time", end.timestamp()
+            )
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from api.audit_keeper import AuditKeeper
 from api.audit_receivers import FileReceiver, Receiver, means_of, receiver_of
 from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
+from api.figures import Figures
 from api.follower import Follower
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
@@ -84,6 +85,9 @@ from security.sealed_webhooks import SealedWebhooks
 from security.tls import server_context
 from security.tokens import ApiKeys
 
+if TYPE_CHECKING:
+    from api.traces import Traces
+
 LEAST_ROOM_BYTES: Final = 1_000_000
 """Below this a service on SQLite says that it is not ready: a commit wants room for its log, and a little more."""
 
@@ -124,6 +128,8 @@ class Services:
     deployment: str
     drift: DriftWatch
     drift_look: DriftLook
+    figures: Figures
+    traces: Traces | None
     rosters: Rosters
     models: InstalledModels
     bundles: BundleStore
@@ -209,6 +215,20 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         stack.callback(courier.close)
         webhook_sender = WebhookSender(webhook_store, feed, courier, keyring.deployment)
         stack.callback(webhook_sender.stop)
+        figures = Figures(
+            rosters=rosters,
+            jobs=jobs,
+            job_kinds=kinds,
+            rotation=rotation,
+            api_keys=api_keys,
+            audit=audit,
+            keeper=keeper,
+            trials=trials,
+            unknowns=gallery.unknowns,
+        )
+        traces = traces_of(settings) if live else None
+        if traces is not None:
+            stack.callback(traces.close)
         first_key = None
         if live:
             webhook_sender.start()
@@ -266,6 +286,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             deployment=keyring.deployment,
             drift=drift,
             drift_look=drift_look,
+            figures=figures,
+            traces=traces,
             rosters=rosters,
             models=models,
             bundles=models.bundles,
@@ -344,6 +366,17 @@ def _shown_to_elasticsearch(settings: Settings) -> tuple[Path, Path] | None:
         return None
     require_client_pair(certificate, key, "Elasticsearch", datetime.now(UTC))
     return certificate, key
+
+
+def traces_of(settings: Settings) -> Traces | None:
+    """Where spans of requests go, if anywhere; OpenTelemetry is imported for it alone. Raises: BadSettings."""
+    if settings.traces_url is None:
+        return None
+    try:
+        from api.traces import open_traces
+    except ImportError as error:
+        raise BadSettings("LOOKALIKE_TRACES_URL needs the extra `traces`: pip install 'lookalike[traces]'") from error
+    return open_traces(settings)
 
 
 def _load(rosters: Rosters) -> None:

@@ -8,18 +8,22 @@ request, so that an error reaches only the one that caused it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lookalike.domain import Floats
+from lookalike.stages import Stage, watching
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
     rows: Floats
+    queued_s: float = field(default_factory=time.perf_counter)
+    taken_s: float = 0.0
     result: Floats | None = None
     error: Exception | None = None
     done: bool = False
@@ -42,6 +46,10 @@ class Batcher:
             self._waiting.extend(jobs)
         for job in jobs:
             self._finish(job)
+        watch = watching()
+        if watch is not None:
+            for job in jobs:
+                watch.ended(Stage.BATCH, job.queued_s, job.taken_s - job.queued_s, False)
         for job in jobs:
             if job.error is not None:
                 raise job.error
@@ -72,6 +80,11 @@ class Batcher:
         while self._waiting and rows + len(self._waiting[0].rows) <= self._max_rows:
             batch.append(self._waiting.popleft())
             rows += len(batch[-1].rows)
+        for job in batch:
+            job.taken_s = time.perf_counter()
+        watch = watching()
+        if watch is not None:
+            watch.batched(rows)
         return batch
 
     def _lead(self, batch: list[_Job]) -> None:

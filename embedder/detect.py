@@ -23,6 +23,7 @@ import numpy as np
 
 from embedder.runtime import Network
 from lookalike.domain import Box, Floats, Landmarks, Pixels
+from lookalike.stages import Stage, staged
 
 SIDES = (128, 192, 256, 288, 320, 384, 448, 512, 640, 768, 896, 1024, 1280)
 STRIDES = (8, 16, 32)
@@ -67,6 +68,7 @@ class YuNetDetector:
         self._max_overlap = max_overlap
         self._max_faces = max_faces
 
+    @staged(Stage.DETECT)
     def __call__(self, image: Pixels) -> list[Detection]:
         longest = max(image.shape[:2])
         scale = min(COARSE_SIDE / longest, 2.0 if longest <= SMALL_PICTURE_PX else 1.0)

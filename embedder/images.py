@@ -18,6 +18,7 @@ from PIL import Image
 from embedder.headers import Header, read_header
 from lookalike.domain import Pixels
 from lookalike.errors import ImageTooLarge, ImageTooSmall, UnsupportedImage
+from lookalike.stages import Stage, staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class ImageLimits:
     min_side: int = 16
 
 
+@staged(Stage.DECODE)
 def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
     """Upright RGB pixels, contiguous. Raises: UnsupportedImage, ImageTooLarge, ImageTooSmall."""
     if len(data) > limits.max_bytes:

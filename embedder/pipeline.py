@@ -18,6 +18,7 @@ from embedder.images import ImageLimits, decode_image, encode_jpeg
 from embedder.quality import assess
 from lookalike.domain import Embeddings, EncodedFace, Face, Floats, Pixels, Space
 from lookalike.errors import InvalidInput
+from lookalike.stages import Stage, staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class FaceEmbedder:
         quality = assess(crop, found.box, found.landmarks, width, height)
         return Face(found.box, found.landmarks, found.confidence, quality)
 
+    @staged(Stage.EMBED)
     def _embed(self, aligned: Pixels, enrolment: bool) -> Floats:
         """(N, 112, 112, 3) uint8 -> (N, D) unit float32; averaged with the mirrored crop's when `flip` says so."""
         if self._flip == "never" or (self._flip == "enrolment" and not enrolment):

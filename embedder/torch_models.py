@@ -25,6 +25,7 @@ from embedder.preprocessing import Preprocessing, Triple
 from embedder.whole_pictures import ImageModel
 from lookalike.domain import Box, Floats, Pixels
 from lookalike.errors import BadModel, ModelNotAvailable
+from lookalike.stages import Stage, staged
 
 MTCNN_WEIGHTS = {
     "pnet.pt": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
@@ -49,6 +50,7 @@ class MtcnnDetector:
         self._max_faces = max_faces
         self._one_at_a_time = threading.Lock()
 
+    @staged(Stage.DETECT)
     def __call__(self, image: Pixels) -> list[Detection]:
         height, width = image.shape[:2]
         bottom, right = max(MTCNN_MIN_SIDE - height, 0), max(MTCNN_MIN_SIDE - width, 0)

@@ -22,6 +22,7 @@ from embedder.pipeline import unit_rows
 from embedder.quality import assess_picture
 from lookalike.domain import Box, Embeddings, EncodedFace, Face, Floats, Pixels, Space
 from lookalike.errors import ImageTooSmall, InvalidInput
+from lookalike.stages import Stage, staged
 
 CROP_SIDE = 512
 """The longest side of what is kept of a picture: twice what most networks take in."""
@@ -129,6 +130,7 @@ class ImageEmbedder:
         vector = self._embed([part], enrolment)[0]
         return EncodedFace(_describe(part, box), vector, _kept(part) if crops else None)
 
+    @staged(Stage.EMBED)
     def _embed(self, pictures: Sequence[Pixels], enrolment: bool) -> Floats:
         """N pictures -> (N, D) unit float32."""
         if self._flip == "always" or (enrolment and self._flip == "enrolment"):

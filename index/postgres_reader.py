@@ -92,6 +92,10 @@ class PostgresReader:
         )
         return dict(rows)
 
+    def count_settings(self, prefix: str) -> int:
+        names = (prefix, prefix + _LAST_CHARACTER)
+        return self._one(int, "SELECT count(*) FROM settings WHERE name >= %s AND name < %s", *names) or 0
+
     # -------------------------------------------------------------------------------------------- changes
 
     def last_seq(self) -> int:

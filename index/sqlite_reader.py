@@ -68,6 +68,10 @@ class SqliteReader:
         )
         return dict(cast("list[tuple[str, bytes]]", rows))
 
+    def count_settings(self, prefix: str) -> int:
+        row = self._one("SELECT count(*) FROM settings WHERE name >= ?1 AND name < ?1 || char(1114111)", prefix)
+        return cast(int, row[0]) if row else 0
+
     # -------------------------------------------------------------------------------------------- changes
 
     def last_seq(self) -> int:

@@ -103,6 +103,11 @@ class Identification:
     strangers: tuple[EncodedFace, ...] = ()
     held: tuple[Pending, ...] = ()
 
+    @property
+    def known(self) -> int:
+        """How many of the faces have a candidate."""
+        return sum(bool(face.candidates) for face in self.faces)
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:

@@ -50,6 +50,11 @@ class Debts:
         """Whether anything is owed for a collection."""
         return collection_id in self._forgotten or collection_id in self._dropped
 
+    @property
+    def total(self) -> int:
+        """How many deleted collections and erased samples are owed."""
+        return len(self._forgotten) + sum(len(labels) for labels in list(self._dropped.values()))
+
     def require_paid(self) -> None:
         """Raises: IndexUnavailable while anything is owed."""
         if self._forgotten or self._dropped:

@@ -44,6 +44,7 @@ from lookalike.live import Answering, Live
 from lookalike.ports import AuditLog, FaceEncoder, Models, Records
 from lookalike.register import Register
 from lookalike.rosters import Rosters
+from lookalike.stages import Stage, stage
 
 DIFFERENT_FMR = 0.05
 """A sample less like its own subject than one impostor in twenty is flagged."""
@@ -133,7 +134,8 @@ class Enroller(Register):
                 for i, ((picture, face), sample_id) in enumerate(zip(faces, ids, strict=True))
             ]
             try:
-                return self._records.add_samples(where, id, new, entry, consent)
+                with stage(Stage.RECORDS):
+                    return self._records.add_samples(where, id, new, entry, consent)
             except GenerationChanged:
                 continue
         raise Conflict("the collection's generations change again and again; try later")

@@ -13,6 +13,7 @@ from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Permission
 from lookalike.errors import LookalikeError, PermissionDenied
 from lookalike.ports import AuditLog
+from lookalike.stages import Stage, stage
 
 SUBJECT_KEY = "key"
 """The detail with the random key of the subject that an operation is about."""
@@ -69,7 +70,9 @@ def on_record(
         yield record
     except LookalikeError as error:
         record.details = {k: v for k, v in record.details.items() if k not in OF_MATCHES}
-        audit.append(record.entry("denied" if isinstance(error, PermissionDenied) else error.code))
+        with stage(Stage.AUDIT):
+            audit.append(record.entry("denied" if isinstance(error, PermissionDenied) else error.code))
         raise
     if not record.written:
-        audit.append(record.entry())
+        with stage(Stage.AUDIT):
+            audit.append(record.entry())

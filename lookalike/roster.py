@@ -24,6 +24,7 @@ from lookalike.owners import Owners, hex_keys
 from lookalike.ports import LocalIndex, Neighbour, Plaintext, Records, SharedIndex
 from lookalike.roster_file import read, written
 from lookalike.roster_rows import rows_of
+from lookalike.stages import Stage, staged
 
 MAX_FILTERS = 64
 """Metadata filters whose labels are remembered until the collection changes, so that asking again costs nothing."""
@@ -84,6 +85,7 @@ class Roster:
         owned, keys = self._owners.keys_of(labels)
         return vectors if owned.all() else vectors[owned], hex_keys(keys)
 
+    @staged(Stage.SEARCH)
     def rank(self, queries: Embeddings, limit: int, allowed: Labels | None = None) -> list[list[Ranked]]:
         """The `limit` nearest subjects of each query, most similar first. queries: (N, D)."""
         total = self.samples if allowed is None else len(allowed)
@@ -95,6 +97,7 @@ class Roster:
             k = min(total, 4 * k)
         return [[] for _ in range(len(queries))]
 
+    @staged(Stage.SEARCH)
     def nearest(self, queries: Embeddings, k: int, allowed: Labels | None = None) -> list[Ranked]:
         """The k samples nearest to one query (1, D), several of a subject among them, each with its own similarity."""
         k = min(k, self.samples if allowed is None else len(allowed))

@@ -7,8 +7,10 @@ records alone. Changes are applied by one thread at a time; searches never wait 
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lookalike.debts import Debts
 from lookalike.domain import (
@@ -25,6 +27,20 @@ from lookalike.roster import Roster
 
 SNAPSHOT_FROM = 1000
 """Samples from which a snapshot is quicker than opening the records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the live views are behind the records.
+
+    changes: committed and not taken over yet, at most; seconds: since all were taken over, 0 while none is missing;
+    unsettled: generations whose server does not hold all that it should; owed: erasures that it has not been told of.
+    """
+
+    changes: int
+    seconds: float
+    unsettled: int
+    owed: int
 
 
 class Rosters:
@@ -54,6 +70,8 @@ class Rosters:
         self._incomplete = True
         self._doubtful = False
         self._seq = records.last_seq()
+        self._unsettled = 0
+        self._level_at = time.monotonic()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -73,6 +91,12 @@ class Rosters:
             with self._loading:
                 roster = self._rosters.get(key) or self._load(collection)
         return roster
+
+    def lag(self) -> Lag:
+        """How far behind this process is; no search waits for it. Raises: StorageUnavailable."""
+        changes = max(0, self._records.last_seq() - self._seq)
+        seconds = time.monotonic() - self._level_at if changes else 0.0
+        return Lag(changes, seconds, self._unsettled, self._debts.total)
 
     def is_live(self, collection: Collection) -> bool:
         """Whether the collection's generation is loaded."""
@@ -131,17 +155,20 @@ class Rosters:
                     self._apply(collection_id, own)
                 self._seq = changes[-1].seq
                 applied += len(changes)
+            self._level_at = time.monotonic()
             self._pay()
         return applied
 
     def _pay(self) -> None:
         """Tell the servers what they were not told yet, as far as they listen; an index that is lost is loaded anew."""
         self._debts.pay(lambda collection_id: [g for held, g in self._rosters if held == collection_id])
+        unsettled = 0
         for key, roster in list(self._rosters.items()):
-            _settled(roster)
+            unsettled += not _settled(roster)
             if roster.lost:
                 del self._rosters[key]
                 self._incomplete = True
+        self._unsettled = unsettled
 
     def tend(self) -> None:
         """Load generations that will be asked for and let go of those that no longer are; for a thread with time."""

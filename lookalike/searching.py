@@ -49,6 +49,7 @@ from lookalike.probe_log import ProbeLog
 from lookalike.regions import Seen, places, windows
 from lookalike.roster import Ranked
 from lookalike.rosters import Rosters
+from lookalike.stages import Stage, staged, watching
 from lookalike.standing import Standing, standings
 from lookalike.trials import Trials, timed
 from lookalike.unknown_store import UnknownStore
@@ -223,6 +224,8 @@ class Searcher(Enroller):
                 **({"unknown": len(found.strangers)} if where.keep_unknown_days is not None else {}),
                 **({} if found.regions is None else {"regions": found.regions}),
             )
+            if (watch := watching()) is not None:
+                watch.answered(found.known, len(found.faces) - found.known)
             if ask.camera is not None:
                 record.details.update(camera=ask.camera, frames=1 + len(ask.more), tentative=int(ask.tentative))
             if where.four_eyes_days is not None and any(face.candidates for face in found.faces):
@@ -341,6 +344,7 @@ class Searcher(Enroller):
             (IdentifiedFace(probe.face, candidates),), bar, live.collection.space.model, live.collection.generation
         )
 
+    @staged(Stage.RECORDS)
     def candidates(
         self, live: Answering, size: int, hits: list[list[Ranked]], parts: int = 1
     ) -> list[tuple[Candidate, ...]]:
@@ -391,6 +395,7 @@ class Searcher(Enroller):
                 return ranked, [[r for r in row if r.subject_key not in out][:limit] for row in ranked]
             asked *= 2
 
+    @staged(Stage.RECORDS)
     def good(self, where: Collection, keys: set[str]) -> set[str]:
         """Those of these subjects that may be candidates now."""
         subjects = self._records.subjects(where, sorted(keys)) if keys else {}

@@ -136,6 +136,13 @@ class Settings(BaseSettings):
     body_min_bytes_per_s: int = Field(8_000, ge=1)
     answer_timeout_s: float = Field(30.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "ecs", "text"] = Field(
+        "auto", description="ecs: a line of JSON each; text: for people; auto: text where stderr is a terminal"
+    )
+    traces_url: str | None = Field(None, description="an OpenTelemetry collector, by its full address for traces")
+    traces_ca: Path | None = None
+    traces_header_file: Path | None = None
+    traces_ratio: float = Field(1.0, ge=0, le=1, description="the share of requests that are traced")
 
     @classmethod
     def settings_customise_sources(
@@ -174,6 +181,15 @@ class Settings(BaseSettings):
         user, at, _ = value.removeprefix("postgresql://").partition("@")
         if (at and ":" in user) or any(f"{name}=" in value for name in ("password", "passfile")):
             raise ValueError("no password in the URL: LOOKALIKE_POSTGRESQL_PASSWORD_FILE names a file that holds it")
+        return value
+
+    @field_validator("traces_url")
+    @classmethod
+    def _no_user(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value:
+            raise ValueError(
+                "no password goes into a URL: LOOKALIKE_TRACES_HEADER_FILE names a file that holds a header"
+            )
         return value
 
     @field_validator("ledger", "backup_key", mode="before")

@@ -101,6 +101,18 @@ class Trials:
         trial = collection.trial
         return self._tallies.get((collection.id, trial.generation), Tally()) if trial is not None else Tally()
 
+    def total(self) -> Tally:
+        """What was counted of all trials of this process together, the mean times left out."""
+        with self._lock:
+            tallies = list(self._tallies.values())
+        counts = ("compared", "same", "other", "lost", "gained", "failed", "skipped")
+        return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in counts})
+
+    @property
+    def waiting(self) -> int:
+        """Comparisons that wait for time."""
+        return self._waiting.qsize()
+
     def compare(self, collection: Collection, active: Callable[[], Seen], tried: Callable[[], Seen]) -> None:
         """Count a pair once there is time; either side may be known already."""
 

@@ -31,6 +31,10 @@ class UnknownStore(Protocol):
         """A version, and all rows as they are then or later."""
         ...
 
+    def count(self, collection: Collection) -> int:
+        """How many rows there are, without opening any."""
+        ...
+
     def crop(self, collection: Collection, face_id: str) -> bytes | None:
         """A kept face's picture."""
         ...

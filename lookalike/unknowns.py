@@ -111,6 +111,18 @@ class UnknownFaces:
         with self._lock:
             self._waiting.setdefault(where.id, _Waiting(where)).sightings.extend(seen)
 
+    @property
+    def waiting(self) -> int:
+        """Faces that were noted and are not stored yet."""
+        with self._lock:
+            return sum(len(waiting.sightings) for waiting in self._waiting.values())
+
+    def kept(self) -> int:
+        """Rows of unknown faces in all collections."""
+        if self._store is None:
+            return 0
+        return sum(self._store.count(c) for c in self._records.collections() if c.keep_unknown_days is not None)
+
     def flush(self) -> None:
         """Group and store what was noted. What cannot be stored now waits on, and the error is raised."""
         with self._changing:

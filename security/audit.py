@@ -110,6 +110,12 @@ class SealedAuditLog:
             raise TamperedData(f"the end of the audit log was removed: {-found} more entries were signed")
         return found
 
+    def gap(self) -> tuple[int, float | None]:
+        """How many entries no checkpoint covers, and when the first of them was written. Raises: as `uncovered`."""
+        reader, newest = self._rows.read(), self.newest()
+        first = reader.audit_page(newest.seq if newest is not None else 0, 1)
+        return self.uncovered(), first[0].at if first else None
+
     def checkpoint(self, file: Path | None = None) -> Checkpoint | None:
         """Sign the log's end, keep that beside it and append it to `file`; None while the log is empty.
 

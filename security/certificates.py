@@ -112,7 +112,13 @@ def days_left(pem: bytes, now: datetime.datetime) -> float:
 
 def not_after(pem: bytes) -> datetime.datetime:
     """When the first certificate of a chain ends. Raises: TamperedData."""
-    return read_certificate(pem).not_valid_after_utc
+    return validity(pem)[1]
+
+
+def validity(pem: bytes) -> tuple[datetime.datetime, datetime.datetime]:
+    """From when until when the certificate is valid. Raises: TamperedData."""
+    certificate = read_certificate(pem)
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def require_current(chain: bytes, now: datetime.datetime) -> None:

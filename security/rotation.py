@@ -85,6 +85,16 @@ class KeyStatus:
     collections: Sequence[CollectionKeyStatus]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyAges:
+    """Seconds since 1970, None where there is none: since when the root is in use, when the newest version of the
+    collection's key that is longest in use was made, and since when the longest waiting rotation is due."""
+
+    root: float | None
+    collection: float | None
+    due: float | None
+
+
 class KeyRotation:
     """Rotates collections' keys and says how they stand. Thread-safe, and several processes may share the rows.
 
@@ -143,6 +153,20 @@ class KeyRotation:
                     if may(Permission.MANAGE_KEYS, name)
                 ],
             )
+
+    def ages(self) -> KeyAges:
+        """How old the keys are, for figures without names; nothing is put on record. Raises: StorageUnavailable."""
+        reader = self._rows.read()
+        made = []
+        for row in reader.collections():
+            try:
+                history = self._keyring.history(reader, row.id)
+                newest = self._keyring.unwrap_collection(row).versions[-1].number
+            except (TamperedData, CollectionNotFound):
+                continue  # whoever asks for the collection is told
+            made.append(history.made.get(newest, row.created_at))
+        waiting = [*since(reader, DUE).values(), *since(reader, BEGUN).values()]
+        return KeyAges(root_facts(reader).since, min(made, default=None), min(waiting, default=None))
 
     def due(self, older_than_s: float) -> list[tuple[str, str]]:
         """Name and id of each collection that has waited so long, or whose rotation was left unfinished."""

@@ -58,6 +58,9 @@ class SealedUnknowns:
         held = reader.settings(prefix)
         return version, [self._open(collection, name.removeprefix(prefix), held[name]) for name in held]
 
+    def count(self, collection: Collection) -> int:
+        return self._rows.read().count_settings(collection_setting(collection.id, ROWS))
+
     def crop(self, collection: Collection, face_id: str) -> bytes | None:
         payload = self._rows.read().get_setting(collection_setting(collection.id, CROPS + face_id))
         return None if payload is None else self._sealer.open_of(collection, UNKNOWN_CROP, payload, face_id)

@@ -222,6 +222,10 @@ class ApiKeys:
             keys = [self._open(id, payload) for id, _, payload in self._rows.read().api_keys()]
             return sorted((k for k in keys if manages(principal, k.grants)), key=lambda k: (k.created_at, k.id))
 
+    def expiries(self) -> tuple[float | None, ...]:
+        """When each key that is there expires, None for never; for figures, so that nothing is put on record."""
+        return tuple(self._open(id, payload).expires_at for id, _, payload in self._rows.read().api_keys())
+
     def revoke(self, principal: Principal, id: str, *, request_id: str = "-") -> None:
         """Forget a key at once. Raises: PermissionDenied; KeyNotFound, also for one that others manage."""
         with on_record(self._audit, Caller(principal, request_id), "api_key.revoke", None) as record:

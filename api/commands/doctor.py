@@ -376,6 +376,7 @@ def _secret_files(settings: Settings) -> Answer:
         settings.elasticsearch_password_file,
         settings.elasticsearch_api_key_file,
         settings.postgresql_password_file,
+        settings.traces_header_file,
     )
     named = [file for file in files if file is not None]
     missing = [str(file) for file in named if not file.is_file()]
@@ -389,6 +390,16 @@ def _secret_files(settings: Settings) -> Answer:
 
 def _open_to_others(file: Path) -> bool:
     return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+
+
+def _traces(settings: Settings) -> Answer:
+    from api.wiring import traces_of
+
+    traces = traces_of(settings)
+    if traces is None:
+        return "ok", "none are sent (LOOKALIKE_TRACES_URL)"
+    traces.close()
+    return "ok", f"{settings.traces_ratio:.0%} of requests are traced to {settings.traces_url}"
 
 
 def _remote_service(settings: Settings) -> Answer:
@@ -417,5 +428,6 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _disk,
     _index,
     _secret_files,
+    _traces,
     _remote_service,
 )

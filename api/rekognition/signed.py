@@ -14,6 +14,7 @@ from api.refusals import Refusals
 from lookalike.answers import Caller
 from lookalike.domain import Principal
 from lookalike.errors import LookalikeError, Unauthenticated
+from lookalike.stages import Stage, stage
 from security.sigv4 import ALGORITHM, Claim, read_claim
 from security.tokens import Signer
 
@@ -67,7 +68,8 @@ class SignedRequests:
                 SERVICE,
                 self._clock(),
             )
-            signer = await self._pool.look_up(self._signer, claim.access_key_id)
+            with stage(Stage.AUTHENTICATE):
+                signer = await self._pool.look_up(self._signer, claim.access_key_id)
             body = await _body(receive)
             digest = await self._pool.look_up(lambda: hashlib.sha256(body).hexdigest())
             return claim, signer.verify(claim, digest), body

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,7 +45,8 @@ async def readyz(request: Request, edge: EdgeDep) -> Response:
 async def metrics(edge: EdgeDep) -> Response:
     """Figures for Prometheus, by route template. Any valid credential."""
     reason = await edge.pool.look_up(edge.services.gallery.readiness)
-    return Response(edge.metrics.exposition(ready=reason is None), headers={"content-type": CONTENT_TYPE})
+    text = await edge.pool.look_up(partial(edge.metrics.exposition, ready=reason is None))
+    return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 @router.get("/v1/limits", response_model=LimitsOut, responses=problems())

@@ -108,6 +108,10 @@ class RowReader(Protocol):
         """All values whose names begin so."""
         ...
 
+    def count_settings(self, prefix: str) -> int:
+        """How many names begin so."""
+        ...
+
     def last_seq(self) -> int:
         """The newest change's sequence number, 0 at first."""
         ...

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from api.jobs import JobRunner, Kind
 from api.refusals import Refusals
@@ -158,6 +161,13 @@ class AuditKeeper:
         return 0
 
 
+class Figures(Collector):
+    """Knows of nothing."""
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(())
+
+
 @dataclass
 class Services:
     settings: Settings
@@ -166,6 +176,8 @@ class Services:
     answers: Answers = field(default_factory=Answers)
     jobs: JobRunner = field(default_factory=runner)
     drift_look: DriftLook = field(default_factory=DriftLook)
+    traces: Any = None
+    figures: Figures = field(default_factory=Figures)
     audit_keeper: AuditKeeper = field(default_factory=AuditKeeper)
     refusals: Refusals = field(default_factory=lambda: Refusals(lambda entry: None))
     runtime: str = "double fp32"

@@ -270,4 +270,5 @@ def test_the_log_is_lines_of_json_without_what_was_asked(launch):
     _, log = running.process.communicate(timeout=30)
     lines = [json.loads(line) for line in log.splitlines()]
     assert "canary" not in log
-    assert {"time", "level", "event", "route", "status", "ms", "request_id", "principal"} <= set(lines[0])
+    asked = {"url.path", "http.response.status_code", "event.duration", "http.request.id", "trace.id", "user.id"}
+    assert {"@timestamp", "log.level", "message", *asked} <= set(lines[0])

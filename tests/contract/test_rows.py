@@ -45,6 +45,7 @@ def test_settings_are_found_by_how_they_begin_and_can_be_taken_away(rows):
     for name in ("a", "a/", "a/1", "a/2", "a0", "b/1"):
         rows.write(lambda tx, name=name: tx.put_setting(name, name.encode()))
     assert rows.read().settings("a/") == {"a/": b"a/", "a/1": b"a/1", "a/2": b"a/2"}
+    assert (rows.read().count_settings("a/"), rows.read().count_settings("c")) == (3, 0)
     assert rows.write(lambda tx: (tx.delete_setting("a/1"), tx.delete_setting("none"))) == (True, False)
     assert list(rows.read().settings("a/")) == ["a/", "a/2"]
 

@@ -93,6 +93,9 @@ class _Cursor:
     def settings(self, prefix: str) -> dict[str, bytes]:
         return {name: value for name, value in sorted(self._t.settings.items()) if name.startswith(prefix)}
 
+    def count_settings(self, prefix: str) -> int:
+        return len(self.settings(prefix))
+
     def last_seq(self) -> int:
         return self._t.changes[-1].seq if self._t.changes else 0
 

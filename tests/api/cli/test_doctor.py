@@ -62,6 +62,16 @@ def test_the_format_of_the_data_folder_is_judged(folder: Path, stated: str, stat
     assert findings(data=folder / "data")["data format"].state == state
 
 
+def test_where_traces_go_is_said_and_an_address_that_is_not_allowed_is_wrong(folder: Path) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="left out: the extra `traces` is not installed")
+    here, there = "http://127.0.0.1:4318/v1/traces", "http://collector.example.org/v1/traces"
+
+    assert findings(data=folder / "data")["traces"].state == "ok"
+    assert here in findings(data=folder / "data", traces_url=here)["traces"].detail
+    assert findings(data=folder / "data", traces_url=there)["traces"].state == "wrong"
+    assert findings(data=folder / "data", traces_header_file=folder / "none")["secret files"].state == "wrong"
+
+
 def test_a_postgresql_that_cannot_be_reached_is_wrong_and_says_why(folder: Path) -> None:
     found = findings(data=folder / "data", records="postgresql://u@127.0.0.1:1/db")
 
