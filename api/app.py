@@ -99,6 +99,8 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
         lambda: pool.queue_depth, lambda: pool.running, lambda: services.drift_look.drifting, Standing(settings)
     )
     metrics.watch_audit(services.audit_keeper, lambda: services.refusals.total)
+    if services.decoders is not None:
+        metrics.watch_decoders(services.decoders)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

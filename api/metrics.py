@@ -6,10 +6,12 @@ are prometheus_client's own figures of the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from api.standing import Standing
 from lookalike.errors import LookalikeError
@@ -26,6 +28,15 @@ class AuditState(Protocol):
     def trouble(self) -> str | None: ...
     def waiting(self) -> int: ...
     def failing(self) -> int: ...
+
+
+class DecoderState(Protocol):
+    """What is asked of the processes that decode. replaced: how many were, by reason."""
+
+    @property
+    def alive(self) -> int: ...
+    @property
+    def replaced(self) -> Mapping[str, int]: ...
 
 
 class Metrics:
@@ -74,6 +85,12 @@ class Metrics:
         gauge("audit_receivers_failing", "Receivers that did not take the last checkpoint", audit.failing)
         gauge("credentials_refused", "Credentials that were refused since the start", refused)
 
+    def watch_decoders(self, decoders: DecoderState) -> None:
+        """Tell of the processes that decode pictures too."""
+        alive = Gauge("lookalike_decoders", "Processes that decode pictures", registry=self._registry)
+        alive.set_function(lambda: decoders.alive)
+        self._registry.register(_Replaced(decoders))
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""
         self._requests.labels(method, route, str(status)).inc()
@@ -83,6 +100,22 @@ class Metrics:
         """The text that Prometheus reads."""
         self._standing.ready = ready
         return generate_latest(self._registry)
+
+
+class _Replaced(Collector):
+    """How many decoders were replaced, by reason."""
+
+    def __init__(self, decoders: DecoderState) -> None:
+        self._decoders = decoders
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The figures as they are now."""
+        found = CounterMetricFamily(
+            "lookalike_decoders_replaced", "Decoders that were given up and made anew", labels=("reason",)
+        )
+        for reason, count in self._decoders.replaced.items():
+            found.add_metric((reason,), count)
+        yield found
 
 
 def _asked(count: Callable[[], int]) -> float:
