@@ -120,6 +120,8 @@ def create_app(services: Services, principal: Principal | None = None) -> FastAP
     metrics.add(services.figures)
     if services.traces is not None:
         metrics.add(services.traces)
+    if services.decoders is not None:
+        metrics.watch_decoders(services.decoders)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from api.bundles import make_encoder, open_verified, try_out
 from embedder.bundles import Manifest, calibration
+from embedder.images import Decode
 from lookalike.answers import Caller
 from lookalike.calibration import Calibration
 from lookalike.domain import Collection, Kind, Permission
@@ -69,10 +70,10 @@ class BundleStore:
         data = self._kept.load(held.digest)
         return open_verified(data, self._makers)
 
-    def encoder(self, model: str) -> FaceEncoder:
+    def encoder(self, model: str, decode: Decode) -> FaceEncoder:
         """Raises: ModelNotFound, BadModel, TamperedData."""
         manifest, opened = self.load(model)
-        return make_encoder(self._settings, manifest, opened.parts)
+        return make_encoder(self._settings, manifest, opened.parts, decode)
 
     def calibration(self, model: str) -> Calibration | None:
         """Raises: ModelNotFound, BadModel, TamperedData."""

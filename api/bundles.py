@@ -15,7 +15,7 @@ import numpy as np
 
 from embedder.bundles import Manifest, calibration, centre_of, face_model, image_model, read_manifest
 from embedder.factory import DETECTORS
-from embedder.images import ImageLimits, encode_jpeg
+from embedder.images import Decode, ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import FaceEmbedder
 from embedder.runtime import open_runtime
 from embedder.whole_pictures import ImageEmbedder
@@ -82,7 +82,9 @@ def _manifest(text: bytes) -> Manifest:
     return manifest
 
 
-def load_bundle(settings: Settings, kind: Kind, name: str) -> tuple[FaceEncoder, Calibration | None]:
+def load_bundle(
+    settings: Settings, kind: Kind, name: str, decode: Decode = decode_image
+) -> tuple[FaceEncoder, Calibration | None]:
     """The encoder that a bundle holds, and what its scores mean.
 
     Raises: ModelNotAvailable; BadModel, also for a licence that the operator must accept first; BadSettings.
@@ -95,20 +97,22 @@ def load_bundle(settings: Settings, kind: Kind, name: str) -> tuple[FaceEncoder,
             f"the licence of {manifest.name!r} ({manifest.licence.id}) does not allow commercial use: "
             "where that is accepted, name it in LOOKALIKE_ACCEPTED_LICENCES"
         )
-    return make_encoder(settings, manifest, opened.parts), calibration(opened.parts)
+    return make_encoder(settings, manifest, opened.parts, decode), calibration(opened.parts)
 
 
-def make_encoder(settings: Settings, manifest: Manifest, parts: Mapping[str, bytes]) -> FaceEncoder:
+def make_encoder(
+    settings: Settings, manifest: Manifest, parts: Mapping[str, bytes], decode: Decode = decode_image
+) -> FaceEncoder:
     """What a verified bundle makes. Raises: BadModel, BadSettings."""
     runtime = open_runtime(settings.runtime)
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     centre = centre_of(manifest)
     if manifest.kind is Kind.IMAGE:
         model = image_model(manifest, parts, runtime)
-        return ImageEmbedder(model, limits=limits, centre=centre, flip=manifest.flip)
+        return ImageEmbedder(model, limits=limits, centre=centre, flip=manifest.flip, decode=decode)
     detector = DETECTORS[settings.detector](settings.data.absolute() / "models", runtime, settings.max_faces)
     faces = face_model(manifest, parts, runtime)
-    return FaceEmbedder(detector, faces, limits=limits, centre=centre, flip=manifest.flip)
+    return FaceEmbedder(detector, faces, limits=limits, centre=centre, flip=manifest.flip, decode=decode)
 
 
 def try_out(settings: Settings, manifest: Manifest, parts: Mapping[str, bytes]) -> FaceEncoder:

@@ -99,6 +99,7 @@ FAULTS: Mapping[str, Fault] = {
     "unsupported_image": Fault(415, "Not a JPEG, PNG or WebP picture that can be read"),
     "image_too_large": Fault(413, "A picture is beyond a limit"),
     "image_too_small": Fault(422, "A picture is too small"),
+    "undecodable_image": Fault(422, "A picture could not be decoded within its bounds"),
     "face_not_found": Fault(422, "No face was found"),
     "all_samples_rejected": Fault(422, "No picture could be enrolled"),
     "limit_exceeded": Fault(422, "More than may be kept"),

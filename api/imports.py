@@ -99,7 +99,7 @@ class Imports:
                     (name, id),
                     remarks,
                     max_bytes=self._settings.max_image_bytes,
-                    threads=_cores() + 1,  # while one waits for the disk, another computes
+                    threads=import_threads(),
                     quietly=stand_back,
                 )
                 enroller.run(items, min(job.done, len(items)), progress)
@@ -141,8 +141,9 @@ def _names(job: Job) -> tuple[str, str, str]:
     return job.collection, job.collection_id, spool_id
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def import_threads() -> int:
+    """One more than cores: while one waits for the disk, another computes."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
 def stand_back() -> None:

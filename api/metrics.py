@@ -7,12 +7,13 @@ are in api/figures.py; memory, processor time and open files are prometheus_clie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from api.standing import Standing
@@ -33,6 +34,15 @@ class AuditState(Protocol):
     def trouble(self) -> str | None: ...
     def waiting(self) -> int: ...
     def failing(self) -> int: ...
+
+
+class DecoderState(Protocol):
+    """What is asked of the processes that decode. replaced: how many were, by reason."""
+
+    @property
+    def alive(self) -> int: ...
+    @property
+    def replaced(self) -> Mapping[str, int]: ...
 
 
 class Metrics:
@@ -122,6 +132,12 @@ class Metrics:
         meaning = "1 while what lies in the certificate's place cannot be served, and the one before is"
         Gauge("lookalike_certificate_refused", meaning, registry=self._registry).set_function(refused)
 
+    def watch_decoders(self, decoders: DecoderState) -> None:
+        """Tell of the processes that decode pictures too."""
+        alive = Gauge("lookalike_decoders", "Processes that decode pictures", registry=self._registry)
+        alive.set_function(lambda: decoders.alive)
+        self._registry.register(_Replaced(decoders))
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request. method: as `known_method`; route: the template, never the path."""
         self._requests.labels(method, route, str(status)).inc()
@@ -147,6 +163,22 @@ class Metrics:
         """The text that Prometheus reads. It asks the store, so it is for a thread that may wait."""
         self._standing.ready = ready
         return generate_latest(self._registry)
+
+
+class _Replaced(Collector):
+    """How many decoders were replaced, by reason."""
+
+    def __init__(self, decoders: DecoderState) -> None:
+        self._decoders = decoders
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The figures as they are now."""
+        found = CounterMetricFamily(
+            "lookalike_decoders_replaced", "Decoders that were given up and made anew", labels=("reason",)
+        )
+        for reason, count in self._decoders.replaced.items():
+            found.add_metric((reason,), count)
+        yield found
 
 
 def _asked(count: Callable[[], int]) -> float:

@@ -16,7 +16,7 @@ from importlib.resources import files
 from api.bundle_store import BundleStore
 from api.bundles import PREFIX, load_bundle, shipped_names
 from embedder.factory import build_face_embedder, build_image_embedder
-from embedder.images import ImageLimits
+from embedder.images import Decode, ImageLimits, decode_image
 from embedder.pipeline import FaceEmbedder
 from lookalike.calibration import Calibration
 from lookalike.domain import Kind, Space
@@ -38,9 +38,10 @@ _NONE_AT_HAND = {
 class InstalledModels:
     """The port Models. Loading one does not hold up those that are loaded. bundles: can be opened later than models."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, decode: Decode = decode_image) -> None:
         self.bundles: BundleStore | None = None
         self._settings = settings
+        self._decode = decode
         self._broken: dict[str, Shelf] = {}
         self._names = _names_of(settings)
         self._encoders: dict[tuple[Kind, str], Future[FaceEncoder]] = {}
@@ -158,10 +159,10 @@ class InstalledModels:
     def _made(self, kind: Kind, name: str) -> FaceEncoder:
         if self.bundles is not None and self._shelf().get(name) is not None:
             self._calibrations[name] = self.bundles.calibration(name)
-            return self.bundles.encoder(name)
+            return self.bundles.encoder(name, self._decode)
         if not name.startswith(PREFIX):
-            return LOADERS[kind](self._settings, name)
-        encoder, calibration = load_bundle(self._settings, kind, name)
+            return LOADERS[kind](self._settings, name, self._decode)
+        encoder, calibration = load_bundle(self._settings, kind, name, self._decode)
         self._calibrations[encoder.space.model] = calibration
         return encoder
 
@@ -181,10 +182,12 @@ def load_encoder(settings: Settings, kind: Kind, model: str | None = None) -> Fa
     if model is None and not names:
         raise ModelNotAvailable(_NONE_AT_HAND[kind])
     name = model or names[0]
-    return load_bundle(settings, kind, name)[0] if name.startswith(PREFIX) else LOADERS[kind](settings, name)
+    if name.startswith(PREFIX):
+        return load_bundle(settings, kind, name)[0]
+    return LOADERS[kind](settings, name, decode_image)
 
 
-def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEmbedder:
+def load_face_encoder(settings: Settings, embedder: str | None = None, decode: Decode = decode_image) -> FaceEmbedder:
     """A face embedder by name, the settings' own by default; converted models are kept under the data folder.
 
     Raises: ModelNotAvailable, BadModel, BadSettings.
@@ -194,19 +197,21 @@ def load_face_encoder(settings: Settings, embedder: str | None = None) -> FaceEm
         runtime=settings.runtime,
         detector=settings.detector,
         embedder=embedder or settings.embedder,
-        limits=_limits(settings),
+        limits=image_limits(settings),
         max_faces=settings.max_faces,
+        decode=decode,
     )
 
 
-def load_image_encoder(settings: Settings, embedder: str) -> FaceEncoder:
+def load_image_encoder(settings: Settings, embedder: str, decode: Decode = decode_image) -> FaceEncoder:
     """An embedder of whole pictures by name. Raises: ModelNotAvailable, BadModel, BadSettings."""
     return build_image_embedder(
-        settings.data.absolute() / "models", embedder, runtime=settings.runtime, limits=_limits(settings)
+        settings.data.absolute() / "models", embedder, settings.runtime, image_limits(settings), decode
     )
 
 
-def _limits(settings: Settings) -> ImageLimits:
+def image_limits(settings: Settings) -> ImageLimits:
+    """The largest picture that the settings allow."""
     return ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
 
 
@@ -218,7 +223,7 @@ def _names_of(settings: Settings) -> Mapping[Kind, tuple[str, ...]]:
     }
 
 
-LOADERS: Mapping[Kind, Callable[[Settings, str], FaceEncoder]] = {
+LOADERS: Mapping[Kind, Callable[[Settings, str, Decode], FaceEncoder]] = {
     Kind.FACE: load_face_encoder,
     Kind.IMAGE: load_image_encoder,
 }

@@ -21,17 +21,20 @@ from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.figures import Figures
 from api.follower import Follower
-from api.imports import Imports
+from api.imports import Imports, import_threads
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
 from api.key_care import KeyCare
-from api.models import InstalledModels
+from api.models import InstalledModels, image_limits
+from api.pool import threads_for
 from api.record_store import open_rows
 from api.refusals import Refusals
 from api.root_access import root_access
 from api.tending import Tending
 from api.webhook_calls import Courier
 from api.webhook_sender import WebhookSender
+from embedder.decoders import Decoders, can_isolate
+from embedder.images import decode_image
 from index.backends import ELASTIC, Backends, index_factory
 from lookalike.access import AccessRequests
 from lookalike.answers import Caller
@@ -96,6 +99,7 @@ LEAST_ROOM_BYTES: Final = 1_000_000
 class Services:
     """Everything that an edge calls; close() ends it.
 
+    decoders: None where pictures are decoded in this process.
     first_key: the admin key that this start made or took from its file; None where one exists already.
     """
 
@@ -132,6 +136,7 @@ class Services:
     traces: Traces | None
     rosters: Rosters
     models: InstalledModels
+    decoders: Decoders | None
     bundles: BundleStore
     runtime: str
     first_key: str | None
@@ -149,9 +154,14 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
     with ExitStack() as stack:
         folder = prepare_folder(settings.data)
         # Models load outside Python for the most part, so the records can be read meanwhile.
+        decoders = open_decoders(settings)
+        if decoders is not None:
+            stack.callback(decoders.close)
+            if live:
+                decoders.start()
         loading = ThreadPoolExecutor(1, "models")
         stack.callback(loading.shutdown)
-        models = InstalledModels(settings)
+        models = InstalledModels(settings, decoders or decode_image)
         first_model = loading.submit(models.default, Kind.FACE)
         rows = stack.enter_context(open_rows(settings))
         keyring = open_key_ring(settings.keys, folder, rows, access=root_access(settings))
@@ -290,12 +300,21 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             traces=traces,
             rosters=rosters,
             models=models,
+            decoders=decoders,
             bundles=models.bundles,
             runtime=models.encoder(space).runtime,
             first_key=first_key,
             server_context=lambda: _tls(settings, keyring),
             close=stack.pop_all().close,
         )
+
+
+def open_decoders(settings: Settings) -> Decoders | None:
+    """What decodes pictures apart from this process, not started yet; None where settings or system do without."""
+    if settings.image_decoding == "in-process" or not can_isolate():
+        return None
+    most = threads_for(settings.workers) + import_threads()
+    return Decoders(most, image_limits(settings), settings.decode_timeout_s)
 
 
 def open_bundles(

@@ -16,7 +16,7 @@ import numpy as np
 from embedder.batching import Batcher
 from embedder.centring import bundled_centre
 from embedder.detect import Detector, YuNetDetector
-from embedder.images import ImageLimits
+from embedder.images import Decode, ImageLimits, decode_image
 from embedder.manifests import Manifest, read_manifest
 from embedder.models import SFACE, YUNET, load_bundled, read_pinned
 from embedder.pipeline import FaceEmbedder, FaceModel
@@ -42,6 +42,7 @@ def build_face_embedder(
     *,
     max_faces: int = 100,
     centre: Floats | Literal["bundled"] | None = "bundled",
+    decode: Decode = decode_image,
 ) -> FaceEmbedder:
     """A face embedder of named parts. cache_dir: where converted models are kept; centre: by default the model's own.
 
@@ -59,6 +60,7 @@ def build_face_embedder(
         model,
         limits=limits,
         centre=bundled_centre(model.name) if isinstance(centre, str) else centre,
+        decode=decode,
     )
 
 
@@ -73,7 +75,11 @@ def build_detector(
 
 
 def build_image_embedder(
-    cache_dir: Path, embedder: str, runtime: str = "auto", limits: ImageLimits | None = None
+    cache_dir: Path,
+    embedder: str,
+    runtime: str = "auto",
+    limits: ImageLimits | None = None,
+    decode: Decode = decode_image,
 ) -> ImageEmbedder:
     """An embedder of whole pictures: "onnx:MANIFEST.json" of `"kind": "image"`, or "timm:NAME:WEIGHTS.safetensors".
 
@@ -84,7 +90,8 @@ def build_image_embedder(
         known = ", ".join(sorted(IMAGE_EMBEDDERS))
         raise ModelNotAvailable(f"the model {model_name!r} is unknown among those for pictures; one of {known}")
     cv2.setNumThreads(1)  # requests run side by side, so a picture is worked on by one thread
-    return ImageEmbedder(IMAGE_EMBEDDERS[model_name](cache_dir, open_runtime(runtime), argument), limits=limits)
+    model = IMAGE_EMBEDDERS[model_name](cache_dir, open_runtime(runtime), argument)
+    return ImageEmbedder(model, limits=limits, decode=decode)
 
 
 def _yunet(cache_dir: Path, runtime: Runtime, max_faces: int) -> Detector:

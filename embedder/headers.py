@@ -15,6 +15,11 @@ from lookalike.errors import UnsupportedImage
 MAX_JPEG_SCANS = 100
 """A progressive JPEG has about ten scans; thousands cost minutes of decoding in a small file."""
 
+MAX_PARTS = 50_000
+"""Segments or chunks that are walked through, fill bytes included: a picture of nothing else would keep us for seconds.
+
+The most that is sound: 20 MB of a PNG in pieces of 400 bytes."""
+
 _DAMAGED = "the picture is damaged or truncated"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -47,11 +52,12 @@ def read_header(data: bytes) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     position, orientation = 2, 1
-    while True:
+    for _ in range(MAX_PARTS):
         if data[position] != 0xFF:
             raise UnsupportedImage(_DAMAGED)
-        while data[position] == 0xFF:  # fill bytes
-            position += 1
+        position += 1
+        if data[position] == 0xFF:  # a fill byte
+            continue
         marker = data[position]
         position += 1
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD7:
@@ -67,6 +73,7 @@ def _jpeg(data: bytes) -> Header:
                 raise UnsupportedImage(f"the JPEG has more than {MAX_JPEG_SCANS} scans")
             return _checked("jpeg", width, height, orientation)
         position += length
+    raise UnsupportedImage(_DAMAGED)
 
 
 def _png(data: bytes) -> Header:
@@ -74,7 +81,9 @@ def _png(data: bytes) -> Header:
         raise UnsupportedImage(_DAMAGED)
     width, height = struct.unpack_from(">II", data, 16)
     position, orientation = 8, 1
-    while position + 8 <= len(data):
+    for _ in range(MAX_PARTS):
+        if position + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"acTL":
             raise UnsupportedImage("animated pictures are not accepted")
@@ -83,6 +92,8 @@ def _png(data: bytes) -> Header:
         if kind == b"IEND":
             break
         position += length + 12
+    else:
+        raise UnsupportedImage(f"the PNG has more than {MAX_PARTS} chunks")
     return _checked("png", width, height, orientation)
 
 
@@ -106,7 +117,9 @@ def _webp(data: bytes) -> Header:
 
 def _webp_orientation(data: bytes) -> int:
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(MAX_PARTS):
+        if position + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind == b"EXIF":
             block = data[position + 8 : position + 8 + length]

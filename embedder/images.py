@@ -2,22 +2,22 @@
 
 Sizes are refused from the header, before a pixel is decoded. A picture that decodes with an error is refused whole:
 half a picture would give a face that is not there. libjpeg-turbo (simplejpeg) decodes JPEG, Pillow the rest; neither
-is asked to guess a format. Thread-safe.
+is asked to guess a format. Thread-safe. A service has it done in processes of their own (embedder/decoders.py).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from embedder.headers import Header, read_header
 from lookalike.domain import Pixels
-from lookalike.errors import ImageTooLarge, ImageTooSmall, UnsupportedImage
+from lookalike.errors import ImageTooLarge, ImageTooSmall, UndecodableImage, UnsupportedImage
 from lookalike.stages import Stage, staged
 
 
@@ -30,17 +30,26 @@ class ImageLimits:
     min_side: int = 16
 
 
+Decode = Callable[[bytes, ImageLimits], Pixels]
+"""What turns a picture into pixels: `decode_image`, or the same done elsewhere."""
+
+
 @staged(Stage.DECODE)
-def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
-    """Upright RGB pixels, contiguous. Raises: UnsupportedImage, ImageTooLarge, ImageTooSmall."""
+def decode_image(data: bytes, limits: ImageLimits, room: Pixels | None = None) -> Pixels:
+    """Upright RGB pixels, contiguous. room: uint8 that the pixels may be written into, where they fit.
+
+    Raises: UnsupportedImage, ImageTooLarge, ImageTooSmall, UndecodableImage.
+    """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.max_bytes} are accepted")
     header = read_header(data)
     check_size(header, limits)
     try:
-        pixels = _decode_jpeg(data) if header.format == "jpeg" else _decode_with_pillow(data, header.format)
+        pixels = _decode_jpeg(data, room) if header.format == "jpeg" else _decode_with_pillow(data, header.format)
     except UnsupportedImage:
         raise
+    except MemoryError as error:
+        raise UndecodableImage("decoding the picture takes more memory than is allowed") from error
     except Exception as error:  # Pillow's decoders raise a dozen kinds for damaged data
         raise UnsupportedImage("the picture is damaged or truncated") from error
     if pixels.shape[:2] != (header.height, header.width):
@@ -82,15 +91,16 @@ def encode_jpeg(pixels: Pixels, quality: int = 95) -> bytes:
     return encoded
 
 
-def _decode_jpeg(data: bytes) -> Pixels:
+def _decode_jpeg(data: bytes, room: Pixels | None) -> Pixels:
     """Strict: libjpeg-turbo's warnings count as errors, since most of them mean that pixels were made up."""
-    _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours in ("CMYK", "YCCK"):
         # Adobe's convention, which every CMYK JPEG follows in practice: 255 means no ink.
         inks = simplejpeg.decode_jpeg(data, "CMYK")
-        red, green, blue = (cv2.multiply(inks[:, :, i], inks[:, :, 3], scale=1 / 255) for i in range(3))
-        return np.dstack([red, green, blue])
-    pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+        key = inks[:, :, 3].astype(np.uint16)
+        return np.dstack([((inks[:, :, i] * key + 127) // 255).astype(np.uint8) for i in range(3)])
+    fits = room is not None and room.nbytes >= height * width * 3
+    pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=room if fits else None)
     return pixels
 
 
@@ -98,7 +108,7 @@ def _decode_with_pillow(data: bytes, kind: str) -> Pixels:
     with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
         image.load()
         if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion would clip them at 255
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            grey = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
         if image.has_transparency_data:
             opaque = Image.new("RGBA", image.size, "white")

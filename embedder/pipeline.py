@@ -14,7 +14,7 @@ import numpy as np
 
 from embedder.align import CROP_SIDE, align_face
 from embedder.detect import Detection, Detector
-from embedder.images import ImageLimits, decode_image, encode_jpeg
+from embedder.images import Decode, ImageLimits, decode_image, encode_jpeg
 from embedder.quality import assess
 from lookalike.domain import Embeddings, EncodedFace, Face, Floats, Pixels, Space
 from lookalike.errors import InvalidInput
@@ -39,7 +39,7 @@ class FaceEmbedder:
     """The whole path from pixels to vectors. Thread-safe.
 
     centre: (D,), subtracted from every unit vector; flip: "never", "enrolment" or "always", when a crop's vector is
-    averaged with its mirror image's.
+    averaged with its mirror image's; decode: what turns bytes into pixels.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class FaceEmbedder:
         limits: ImageLimits | None = None,
         centre: Floats | None = None,
         flip: str = "enrolment",
+        decode: Decode = decode_image,
     ) -> None:
+        self._decode = decode
         self._detector = detector
         self._model = model
         self._limits = limits or ImageLimits()
@@ -72,14 +74,14 @@ class FaceEmbedder:
         return self._model.runtime
 
     def detect(self, image: bytes) -> list[Face]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         found = self._detector(pixels)
         return [self._describe(pixels, face, align_face(pixels, face.landmarks)) for face in found]
 
     def encode(
         self, image: bytes, *, largest_only: bool = False, enrolment: bool = False, crops: bool = False
     ) -> list[EncodedFace]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         found = self._detector(pixels)[: 1 if largest_only else None]
         if not found:
             return []
@@ -91,7 +93,7 @@ class FaceEmbedder:
         ]
 
     def enrollable(self, image: bytes) -> tuple[list[Face], EncodedFace | None]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         crops = [(found, align_face(pixels, found.landmarks)) for found in self._detector(pixels)]
         faces = [self._describe(pixels, found, crop) for found, crop in crops]
         if not faces or faces[0].quality.reasons:
@@ -103,7 +105,7 @@ class FaceEmbedder:
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         if not crops:
             return Embeddings(self._space, np.zeros((0, self._model.dimension), np.float32))
-        pixels = [decode_image(crop, self._limits) for crop in crops]
+        pixels = [self._decode(crop, self._limits) for crop in crops]
         if any(crop.shape != (CROP_SIDE, CROP_SIDE, 3) for crop in pixels):
             raise InvalidInput(f"an aligned crop has {CROP_SIDE}×{CROP_SIDE} pixels")
         return Embeddings(self._space, self._embed(np.stack(pixels), enrolment))
@@ -113,7 +115,7 @@ class FaceEmbedder:
 
         Raises: as `detect`.
         """
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         found = self._detector(pixels)[: 1 if largest_only else None]
         crops = [align_face(pixels, face.landmarks) for face in found]
         return np.array(crops, np.uint8).reshape(-1, CROP_SIDE, CROP_SIDE, 3)

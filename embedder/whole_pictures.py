@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from embedder.duplicates import likeness
-from embedder.images import ImageLimits, decode_image, encode_jpeg
+from embedder.images import Decode, ImageLimits, decode_image, encode_jpeg
 from embedder.pipeline import unit_rows
 from embedder.quality import assess_picture
 from lookalike.domain import Box, Embeddings, EncodedFace, Face, Floats, Pixels, Space
@@ -55,7 +55,8 @@ class ImageModel:
 class ImageEmbedder:
     """The whole path from a picture's bytes to its vector. Thread-safe.
 
-    centre: (D,), subtracted from every unit vector; flip: when a vector is averaged with the mirrored picture's.
+    centre: (D,), subtracted from every unit vector; flip: when a vector is averaged with the mirrored picture's;
+    decode: what turns bytes into pixels.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class ImageEmbedder:
         limits: ImageLimits | None = None,
         centre: Floats | None = None,
         flip: str = "enrolment",
+        decode: Decode = decode_image,
     ) -> None:
+        self._decode = decode
         self._model = model
         self._limits = limits or ImageLimits()
         self._centre = centre
@@ -86,25 +89,25 @@ class ImageEmbedder:
         return self._model.runtime
 
     def detect(self, image: bytes) -> list[Face]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         return [_describe(pixels, _whole(pixels))]
 
     def encode(
         self, image: bytes, *, largest_only: bool = False, enrolment: bool = False, crops: bool = False
     ) -> list[EncodedFace]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         return [self._encoded(pixels, _whole(pixels), enrolment, crops)]
 
     def encode_part(self, image: bytes, box: Box) -> EncodedFace:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         inside = clipped(box, pixels.shape[1], pixels.shape[0], self._limits.min_side)
         return self._encoded(cut(pixels, inside), inside, enrolment=False, crops=False)
 
     def opened(self, image: bytes) -> OpenedPicture:
-        return OpenedPicture(self, decode_image(image, self._limits))
+        return OpenedPicture(self, self._decode(image, self._limits))
 
     def enrollable(self, image: bytes) -> tuple[list[Face], EncodedFace | None]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         found = _describe(pixels, _whole(pixels))
         if found.quality.reasons:
             return [found], None
@@ -113,14 +116,14 @@ class ImageEmbedder:
     def encode_crops(self, crops: Sequence[bytes], *, enrolment: bool = False) -> Embeddings:
         if not crops:
             return Embeddings(self._space, np.zeros((0, self._model.dimension), np.float32))
-        pixels = [decode_image(crop, ImageLimits(min_side=1)) for crop in crops]
+        pixels = [self._decode(crop, ImageLimits(min_side=1)) for crop in crops]
         return Embeddings(self._space, self._embed(pixels, enrolment))
 
     def likeness(self, image: bytes, crops: Sequence[bytes], box: Box | None = None) -> list[float]:
-        pixels = decode_image(image, self._limits)
+        pixels = self._decode(image, self._limits)
         if box is not None:
             pixels = cut(pixels, clipped(box, pixels.shape[1], pixels.shape[0], self._limits.min_side))
-        return likeness(pixels, [decode_image(crop, ImageLimits(min_side=1)) for crop in crops])
+        return likeness(pixels, [self._decode(crop, ImageLimits(min_side=1)) for crop in crops])
 
     def embed_probes(self, parts: Sequence[Pixels]) -> Floats:
         """Pictures or parts of one, as they are searched: N of (H, W, 3) -> (N, D) unit float32."""

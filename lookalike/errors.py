@@ -5,6 +5,7 @@ LookalikeError
 │  ├ UnsupportedImage     unsupported_image       not JPEG, PNG or WebP, damaged, animated
 │  ├ ImageTooLarge        image_too_large         bytes, pixels, faces or pictures beyond a limit
 │  ├ ImageTooSmall        image_too_small
+│  ├ UndecodableImage     undecodable_image       decoding it took too long or too much memory, or ended the decoder
 │  ├ FaceNotFound         face_not_found
 │  ├ AllRejected          all_samples_rejected    carries the reasons per picture
 │  ├ LimitExceeded        limit_exceeded          more of something than may be kept
@@ -90,6 +91,10 @@ class ImageTooLarge(InvalidInput):
 
 class ImageTooSmall(InvalidInput):
     code = "image_too_small"
+
+
+class UndecodableImage(InvalidInput):
+    code = "undecodable_image"
 
 
 class FaceNotFound(InvalidInput):

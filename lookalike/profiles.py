@@ -12,6 +12,10 @@ from typing import Final
 from lookalike.errors import BadSettings
 from lookalike.settings import Profile, Settings
 
+_IN_PROCESS: Final = (
+    "LOOKALIKE_IMAGE_DECODING: a hole in a decoder would lie open to whoever sends a picture, set isolated"
+)
+
 
 def weaknesses(settings: Settings) -> tuple[str, ...]:
     """One line for each setting that is too weak for the profile: which, why, and what to set instead.
@@ -53,6 +57,8 @@ def _scale(settings: Settings) -> Iterator[str]:
             " encrypt the nodes' volumes and set attested"
         )
     yield from _inside(settings)
+    if settings.image_decoding != "isolated":
+        yield _IN_PROCESS
     if _key_inside(settings):
         yield (
             "LOOKALIKE_KEYS: the root key lies in the data folder of this replica, and all replicas need the same one:"
@@ -85,6 +91,8 @@ def _onprem(settings: Settings) -> Iterator[str]:
     """
     if settings.tls == "off":
         yield "LOOKALIKE_TLS: pictures and keys would travel in the clear, set on"
+    if settings.image_decoding != "isolated":
+        yield _IN_PROCESS
     if _key_inside(settings):
         yield (
             "LOOKALIKE_KEYS: the root key lies in the data folder, so that a copy of the folder opens itself:"

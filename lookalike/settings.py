@@ -113,6 +113,12 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="threads that work on requests; 0 takes the number of cores and two more"
     )
 
+    image_decoding: Literal["isolated", "in-process"] = Field(
+        "isolated", description="whether pictures are decoded in processes of their own, which no file can get out of"
+    )
+    decode_timeout_s: float = Field(
+        10.0, ge=1, le=300, description="processor time that one picture may take to decode; twice that by the clock"
+    )
     max_image_bytes: int = Field(20_000_000, ge=1_000)
     max_image_pixels: int = Field(25_000_000, ge=10_000)
     max_faces: int = Field(100, ge=1, le=1_000)

@@ -147,6 +147,26 @@ def _runtime(settings: Settings) -> Answer:
     return ("note" if fallen_back else "ok"), text
 
 
+def _image_decoding(settings: Settings) -> Answer:
+    """Decodes a picture as the service does."""
+    import numpy as np
+
+    from api.wiring import open_decoders
+    from embedder.images import ImageLimits, encode_jpeg
+
+    decoders = open_decoders(settings)
+    if decoders is None:
+        return "note", "in the service's own process, which a hole in a decoder lays open: that is not isolated"
+    try:
+        decoders(encode_jpeg(np.zeros((16, 16, 3), np.uint8)), ImageLimits())
+        filtered = decoders.filtered
+    finally:
+        decoders.close()
+    if not filtered:
+        return "note", "in processes of their own, within limits; this system filters no system calls"
+    return "ok", "in processes of their own, within limits and with a filter of system calls"
+
+
 def _records(settings: Settings) -> Answer:
     from api.record_store import store_place
     from index.stores import store_of
@@ -416,6 +436,7 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _packages,
     _profile,
     _runtime,
+    _image_decoding,
     _records,
     _data_folder,
     _data_format,

@@ -69,7 +69,14 @@ def _identify(
 
 
 PICTURE_PROBLEMS = frozenset(
-    {"face_not_found", "unsupported_image", "image_too_large", "image_too_small", "request_too_large"}
+    {
+        "face_not_found",
+        "unsupported_image",
+        "image_too_large",
+        "image_too_small",
+        "undecodable_image",
+        "request_too_large",
+    }
 )
 
 

@@ -17,6 +17,7 @@ NUMBERS: Mapping[str, tuple[int, int]] = {
     "collection_not_found": (10, 404),
     "sample_not_found": (11, 404),
     "unsupported_image": (21, 400),
+    "undecodable_image": (21, 400),
     "face_not_found": (28, 400),
     "method_not_allowed": (32, 405),
     "missing_field": (33, 400),

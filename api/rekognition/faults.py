@@ -18,6 +18,7 @@ _INVALID, _INTERNAL = "InvalidParameterException", "InternalServerError"
 
 TYPES: Mapping[str, str] = {
     "unsupported_image": "InvalidImageFormatException",
+    "undecodable_image": "InvalidImageFormatException",
     "image_too_large": "ImageTooLargeException",
     "request_too_large": "ImageTooLargeException",
     "invalid_s3_object": "InvalidS3ObjectException",

@@ -181,6 +181,7 @@ class Services:
     audit_keeper: AuditKeeper = field(default_factory=AuditKeeper)
     refusals: Refusals = field(default_factory=lambda: Refusals(lambda entry: None))
     runtime: str = "double fp32"
+    decoders: Any = None
     server_context: Any = None
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ def test_records_an_index_and_a_key_that_replicas_can_share_are_taken(keys):
         ({"index": "es+http://localhost:9200"}, "LOOKALIKE_INDEX"),
         ({"indexes": ("es+http://localhost:9200",)}, "LOOKALIKE_INDEX"),
         ({"volume_encrypted": None}, "LOOKALIKE_VOLUME_ENCRYPTED"),
+        ({"image_decoding": "in-process"}, "LOOKALIKE_IMAGE_DECODING"),
         ({"keys": "file:keys/root.key"}, "LOOKALIKE_KEYS"),
         ({"keys": "file:/srv/lookalike/keys/root.key"}, "LOOKALIKE_KEYS"),
         ({"keys": "file:../lookalike/root.key"}, "LOOKALIKE_KEYS"),

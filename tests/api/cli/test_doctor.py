@@ -35,6 +35,12 @@ def test_a_machine_before_its_first_start_is_sound_and_untouched(folder: Path) -
     assert not (folder / "data").exists()
 
 
+def test_how_pictures_are_decoded_is_tried_and_told(folder: Path) -> None:
+    isolated = findings(data=folder / "data")["image decoding"]
+    assert (isolated.state, "of their own" in isolated.detail) == ("ok", True)
+    assert findings(data=folder / "data", image_decoding="in-process")["image decoding"].state == "note"
+
+
 def test_a_root_key_inside_the_data_folder_is_noted_and_one_outside_is_fine(folder: Path) -> None:
     assert findings(data=folder / "data")["root key"].state == "note"
     assert findings(data=folder / "data", keys=f"file:{folder}/elsewhere/root.key")["root key"].state == "ok"

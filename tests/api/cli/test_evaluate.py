@@ -46,7 +46,7 @@ def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "people" / "p0" / "x.jpg").write_text("broken")
     (tmp_path / "people" / "p1" / "y.jpg").write_text("nobody")
     monkeypatch.setenv("LOOKALIKE_DATA", str(tmp_path / "data"))
-    monkeypatch.setitem(models.LOADERS, Kind.FACE, lambda settings, name: TextEncoder())
+    monkeypatch.setitem(models.LOADERS, Kind.FACE, lambda settings, name, decode: TextEncoder())
     monkeypatch.chdir(tmp_path)
     return tmp_path / "people"
 
