@@ -19,6 +19,7 @@ from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
+from api.identity import open_identities
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
@@ -52,9 +53,11 @@ from lookalike.settings import Settings
 from lookalike.trials import Trials
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.client_certificates import ask_for_certificates
 from security.console_sessions import ConsoleSessions
 from security.file_heads import rewrap_heads
 from security.holds import SealedHolds
+from security.identities import Identities
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
@@ -91,6 +94,7 @@ class Services:
     faces: Faces
     face_users: FaceUsers
     api_keys: ApiKeys
+    identities: Identities
     sessions: ConsoleSessions
     answers: Records
     audit: SealedAuditLog
@@ -143,6 +147,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         keeper = AuditKeeper(audit, Outbox(rows, time.time), open_receivers(settings))
         records = SealedFaceRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
+        identities = open_identities(settings, rows, keyring, audit, ledger, api_keys, live)
+        stack.callback(identities.close)
         backends = open_backends(settings, keyring.deployment)
         stack.callback(backends.close)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), backends, backends.servers)
@@ -188,7 +194,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         retention = Retention(records, audit, gallery, looks)
         rotation = KeyRotation(rows, keyring, audit, ledger, lambda: rewrap_heads(keyring, _sealed_files(folder)))
         kinds = job_kinds(gallery, reindexer, imports, retention, rotation)
-        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
+        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(identities.principal))
         stack.callback(jobs.close)
         first_key = None
         if live:
@@ -221,7 +227,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             faces=faces,
             face_users=FaceUsers(records, audit, gallery, faces),
             api_keys=api_keys,
-            sessions=ConsoleSessions(keyring, api_keys, audit),
+            identities=identities,
+            sessions=ConsoleSessions(keyring, identities, audit),
             answers=records,
             audit=audit,
             audit_book=AuditBook(audit),
@@ -342,7 +349,7 @@ def local_principal() -> Principal:
 
 
 def _tls(settings: Settings, keyring: KeyRing) -> ssl.SSLContext:
-    return server_context(
+    context = server_context(
         settings.data.absolute() / "tls",
         keyring,
         hosts=(settings.host, *settings.hosts),
@@ -350,3 +357,6 @@ def _tls(settings: Settings, keyring: KeyRing) -> ssl.SSLContext:
         certificate=settings.tls_certificate,
         key=settings.tls_key,
     )
+    if settings.tls_client_ca is not None:
+        ask_for_certificates(context, settings.tls_client_ca, settings.tls_client_certificates)
+    return context

@@ -23,6 +23,7 @@ LookalikeError
 │  ├ SubjectNotFound      subject_not_found
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
+│  ├ PrincipalNotFound    principal_not_found     nobody of this name is known, or blocked
 │  ├ JobNotFound          job_not_found
 │  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
@@ -46,6 +47,7 @@ LookalikeError
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
+├ IdentityUnavailable     identity_unavailable    the identity provider's keys cannot be had, or are too old
 ├ StorageUnavailable      storage_unavailable
 └ Unsafe                  unsafe                  the service refuses to go on
    ├ TamperedData         tampered_data
@@ -167,6 +169,10 @@ class KeyNotFound(NotFound):
     code = "api_key_not_found"
 
 
+class PrincipalNotFound(NotFound):
+    code = "principal_not_found"
+
+
 class JobNotFound(NotFound):
     code = "job_not_found"
 
@@ -257,6 +263,10 @@ class StorageFull(LookalikeError):
 
 class IndexUnavailable(LookalikeError):
     code = "index_unavailable"
+
+
+class IdentityUnavailable(LookalikeError):
+    code = "identity_unavailable"
 
 
 class StorageUnavailable(LookalikeError):
