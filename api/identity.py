@@ -15,6 +15,7 @@ from security.issuer_http import IssuerHttp, require_url
 from security.keys import KeyRing
 from security.known_principals import KnownPrincipals
 from security.ledger_copy import Ledger
+from security.oidc_login import Client, OidcLogin
 from security.tokens import ApiKeys
 from security.watched_file import WatchedFile
 
@@ -44,6 +45,17 @@ def open_identities(
         _tokens(settings, live),
         standing,
     )
+
+
+def open_login(settings: Settings, identities: Identities, keyring: KeyRing) -> OidcLogin | None:
+    """The console's way to the identity provider, where it has one. Raises: BadSettings, KeyUnavailable."""
+    if settings.oidc_client_id is None or settings.console_url is None or identities.tokens is None:
+        return None
+    url = require_url(settings.console_url.rstrip("/"), "LOOKALIKE_CONSOLE_URL")
+    client = Client(
+        settings.oidc_client_id, settings.oidc_client_secret_file, settings.oidc_scopes, url + "/console/oidc/back"
+    )
+    return OidcLogin(client, identities, identities.tokens, IssuerHttp(settings.oidc_ca), keyring)
 
 
 def _tokens(settings: Settings, live: bool) -> Tokens | None:

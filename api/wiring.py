@@ -19,7 +19,7 @@ from api.bundle_store import BundleStore
 from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.follower import Follower
-from api.identity import open_identities
+from api.identity import open_identities, open_login
 from api.imports import Imports
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
@@ -61,6 +61,7 @@ from security.identities import Identities
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
+from security.oidc_login import OidcLogin
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.rotation import KeyRotation
@@ -96,6 +97,7 @@ class Services:
     api_keys: ApiKeys
     identities: Identities
     sessions: ConsoleSessions
+    login: OidcLogin | None
     answers: Records
     audit: SealedAuditLog
     audit_book: AuditBook
@@ -229,6 +231,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             api_keys=api_keys,
             identities=identities,
             sessions=ConsoleSessions(keyring, identities, audit),
+            login=open_login(settings, identities, keyring),
             answers=records,
             audit=audit,
             audit_book=AuditBook(audit),

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     oidc_jwks: Path | None = Field(None, description="the issuer's keys in a file, where it cannot be asked")
     oidc_ca: Path | None = None
     oidc_keys_kept_hours: float = Field(24.0, gt=0, le=168)
+    oidc_client_id: str | None = Field(None, description="as whom the console signs people in at the issuer")
+    oidc_client_secret_file: Path | None = None
+    oidc_scopes: str = "openid profile"
+    console_url: str | None = Field(None, description="where browsers find the console, for their way back")
     bootstrap_key_file: Path | None = None
     url: str | None = None
     api_key_file: Path | None = None
@@ -195,6 +199,12 @@ class Settings(BaseSettings):
             raise ValueError("tls_client_crl needs tls_client_ca, whose certificates it revokes")
         if (self.oidc_issuer is not None or self.tls_client_ca is not None) and self.identity_map is None:
             raise ValueError("identity_map: without it no token and no client certificate may do anything")
+        if self.oidc_client_id is not None and (self.oidc_issuer is None or self.console_url is None):
+            raise ValueError("oidc_client_id needs oidc_issuer, and console_url for the way back")
+        if self.oidc_client_secret_file is not None and self.oidc_client_id is None:
+            raise ValueError("oidc_client_secret_file needs oidc_client_id, whose secret it is")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("oidc_scopes: openid must be among them")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("url: must begin with https://")
         return self

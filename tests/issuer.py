@@ -84,8 +84,8 @@ class Issuer:
     """What is answered at a path instead."""
     spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda claims: claims
     """What is done to an ID token's claims before they are signed."""
+    access_audience: str = AUDIENCE
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
-    bind_code: bool = True
 
     def claims(self, subject: str = "ann", groups: list[str] | None = None, **changes: Any) -> dict[str, Any]:
         now = int(time.time())
@@ -155,7 +155,11 @@ class Issuer:
             return 400, json.dumps({"error": "invalid_grant"}).encode(), {}
         claims = self.claims(aud=CLIENT_ID, nonce=asked["nonce"], **self.user)
         id_token = self.sign(self.spoil(claims), typ="JWT")
-        body = {"token_type": "Bearer", "id_token": id_token, "access_token": self.token(**self.user)}
+        body = {
+            "token_type": "Bearer",
+            "id_token": id_token,
+            "access_token": self.token(**self.user, aud=self.access_audience),
+        }
         return 200, json.dumps(body).encode(), {}
 
 
