@@ -70,7 +70,7 @@ class Blocks:
     def require_free(self, *what: str) -> None:
         """Raises: Unauthenticated if any of these is blocked."""
         if any(self._is_blocked(each) for each in what):
-            raise Unauthenticated("this principal, or its certificate, is blocked")
+            raise Unauthenticated("blocked by an administrator")
 
     def _is_blocked(self, what: str) -> bool:
         found, now = self._remembered.get(what), self._timer()

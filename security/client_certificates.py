@@ -102,6 +102,11 @@ class Standing:
             else WatchedFile(lists, "LOOKALIKE_TLS_CLIENT_CRL", lambda text: _read_lists(text, issuers))
         )
 
+    @property
+    def lists_end(self) -> datetime.datetime | None:
+        """When the first of the lists is out of date; None where there are none."""
+        return None if self._lists is None else min(self._lists.current().until.values())
+
     def require_good(self, certificate: ClientCertificate) -> None:
         """Raises: Unauthenticated for one that is out of its time, revoked, or whose list is out of date."""
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)

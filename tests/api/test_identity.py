@@ -13,6 +13,7 @@ import pytest
 
 import security.blocks
 import security.watched_file
+from api.refusals import Buckets
 from lookalike.answers import Caller
 from lookalike.domain import Grant, Permission
 from lookalike.errors import LookalikeError
@@ -297,3 +298,31 @@ def test_a_certificate_whose_time_is_over_or_that_names_nobody_in_the_map_gives_
     assert status(real.holder(real.authority.issue(f"CN=x,OU={group_of(Grant('viewer'))}", days=-1))) == 401
     assert status(real.holder(real.authority.issue("CN=x,OU=others"))) == 403
     assert status(real.holder(Authority().issue("CN=x,OU=others"))) == 403  # OpenSSL is who verifies the chain
+
+
+# -------------------------------------------------------------------------------------------------- limits
+
+
+def test_a_principal_beyond_its_bound_is_told_when_to_come_again_and_no_other_is(real, monkeypatch):
+    monkeypatch.setattr(real.services.refusals, "_principals", Buckets(3, 1.0))
+    one, other = real.bearer(Grant("viewer"), subject="busy"), real.bearer(Grant("viewer"), subject="calm")
+    held = real.authority.issue(f"CN=busy,OU={group_of(Grant('viewer'))}")
+    assert [status(one) for _ in range(3)] == [200] * 3
+    answer = one.get("/v1/collections")
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert status(real.bearer(Grant("viewer"), subject="busy")) == 429  # a fresh token is the same principal
+    assert status(other) == 200
+    assert [status(real.holder(held)) for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_after_many_refused_tokens_or_certificates_an_address_is_told_to_wait_and_a_good_one_is_served(
+    real, monkeypatch
+):
+    monkeypatch.setattr(real.services.refusals, "_peers", Buckets(2, 1.0))
+    expired = real.authority.issue(f"CN=x,OU={group_of(Grant('viewer'))}", days=-1)
+    assert status(real.sending(real.issuer.token(aud="another"))) == 401
+    assert status(real.holder(expired)) == 401
+    assert status(real.sending(real.issuer.token(aud="another"))) == 429
+    assert status(real.holder(expired)) == 429
+    assert status(real.bearer(Grant("viewer"))) == 200
