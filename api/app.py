@@ -23,6 +23,7 @@ from api import (
     schemas_events,
     schemas_models,
     schemas_pending,
+    schemas_principals,
     schemas_privacy,
     schemas_service,
     schemas_subjects,
@@ -40,6 +41,7 @@ from api.idempotency import Turns
 from api.limits import BodyLimits, Limits
 from api.metrics import Metrics
 from api.observe import Observe
+from api.peer_certificates import PeerCertificates
 from api.pool import Pool
 from api.rekognition import route as rekognition
 from api.rekognition.faults import DIALECT as REKOGNITION
@@ -56,6 +58,7 @@ from api.routes import (
     models,
     pending,
     pictures,
+    principals,
     privacy,
     reindex,
     retention,
@@ -99,6 +102,7 @@ _ROUTERS = (
     drift,
     jobs,
     keys,
+    principals,
     rotation,
     audit,
     events,
@@ -165,7 +169,11 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
 
     async def authenticate(secret: str) -> Principal:
         with stage(Stage.AUTHENTICATE):
-            return await pool.look_up(services.api_keys.authenticate, secret)
+            return await pool.look_up(services.identities.authenticate, secret)
+
+    async def certified(der: bytes) -> Principal:
+        with stage(Stage.AUTHENTICATE):
+            return await pool.look_up(services.identities.of_certificate, der)
 
     async def resume(cookie: str) -> tuple[Session, Principal]:
         with stage(Stage.AUTHENTICATE):
@@ -182,10 +190,19 @@ def _add_layers(app: FastAPI, services: Services, pool: Pool, metrics: Metrics, 
         max_streamed_bytes=imports.most_bytes(settings),
     )
     in_console = resume if principal is None else None
+    asks = principal is None and settings.tls_client_ca is not None
     app.add_middleware(
-        Credentials, authenticate=authenticate, principal=principal, refusals=services.refusals, resume=in_console
+        Credentials,
+        authenticate=authenticate,
+        principal=principal,
+        refusals=services.refusals,
+        resume=in_console,
+        certified=certified if asks else None,
     )
     app.add_middleware(SignedRequests, signer=services.api_keys.signer, pool=pool, refusals=services.refusals)
+    if asks:
+        standing = services.identities.require_standing
+        app.add_middleware(PeerCertificates, require_standing=standing, pool=pool, refusals=services.refusals)
     app.add_middleware(Limits, limits=limits, full=pool.sheds)
     app.add_middleware(Observe, metrics=metrics, traces=services.traces)
     app.add_middleware(Dialects, dialects=(REKOGNITION, COMPREFACE))
@@ -224,6 +241,7 @@ _SCHEMAS = (
     schemas_events,
     schemas_models,
     schemas_pending,
+    schemas_principals,
     schemas_privacy,
     schemas_service,
     schemas_subjects,

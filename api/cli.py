@@ -30,6 +30,7 @@ from api.commands import (
     jobs,
     models,
     pending,
+    principals,
     recipients,
     reindex,
     retention,
@@ -82,6 +83,7 @@ def build() -> typer.Typer:
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(models.app, name="models")
     app.add_typer(access.app, name="api-keys")
+    app.add_typer(principals.app, name="principals")
     app.add_typer(recipients.app, name="keys")
     app.add_typer(audit.app, name="audit")
     app.add_typer(events.app, name="events")

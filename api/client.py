@@ -26,9 +26,10 @@ from api.client_imports import ImportCalls
 from api.client_keys import KeyCalls
 from api.client_models import ModelCalls
 from api.client_pending import PendingCalls
+from api.client_principals import PrincipalCalls
 from api.client_privacy import PrivacyCalls
 from api.client_reindex import ReindexCalls
-from api.client_sending import ClientError, Sender
+from api.client_sending import ClientError, Sender, Shown
 from api.client_shapes import (
     ApiKeyJson,
     AuditEntryJson,
@@ -56,10 +57,22 @@ Image = bytes | Path
 _UNSET: Final = object()
 
 
-class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PendingCalls, PrivacyCalls, KeyCalls, EventCalls):
+class Client(
+    ReindexCalls,
+    ModelCalls,
+    ImportCalls,
+    UnknownCalls,
+    PendingCalls,
+    PrivacyCalls,
+    KeyCalls,
+    PrincipalCalls,
+    EventCalls,
+):
     """A connection to one service. Thread-safe.
 
-    api_key: a key as `POST /v1/api-keys` gave it. ca: the file of the service's own CA; None trusts the system's.
+    api_key: a key as `POST /v1/api-keys` gave it. token: instead, what gives the access token, asked for before each
+    call. certificate, certificate_key: PEM files of a client certificate and its key, alone or with one of these.
+    ca: the file of the service's own CA; None trusts the system's.
     retries: how often a call that may be sent again is sent again.
     """
 
@@ -68,6 +81,9 @@ class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PendingCalls, 
         base_url: str,
         *,
         api_key: str | None = None,
+        token: Callable[[], str] | None = None,
+        certificate: Path | None = None,
+        certificate_key: Path | None = None,
         ca: Path | str | None = None,
         timeout_s: float = 60.0,
         retries: int = 5,
@@ -75,7 +91,8 @@ class Client(ReindexCalls, ModelCalls, ImportCalls, UnknownCalls, PendingCalls, 
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sleep = sleep
-        self._sender = Sender(base_url, api_key, ca, timeout_s, retries, transport, sleep)
+        shown = Shown(api_key, token, certificate, certificate_key)
+        self._sender = Sender(base_url, shown, ca, timeout_s, retries, transport, sleep)
 
     def __repr__(self) -> str:
         return f"Client({self._sender.base_url})"

@@ -7,6 +7,7 @@ import itertools
 import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,13 +40,27 @@ class ClientError(Exception):
         self.problem = dict(problem or {})
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Shown:
+    """What the client shows of itself. token: gives the access token of the moment; certificate, key: PEM files."""
+
+    api_key: str | None = None
+    token: Callable[[], str] | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def headers(self) -> dict[str, str]:
+        secret = self.token() if self.token is not None else self.api_key
+        return {"authorization": f"Bearer {secret}"} if secret else {}
+
+
 class Sender:
-    """Connections to one service. Thread-safe; holds the key and shows it to nobody."""
+    """Connections to one service. Thread-safe; holds the credential and shows it to nobody else."""
 
     def __init__(
         self,
         base_url: str,
-        api_key: str | None,
+        shown: Shown,
         ca: Path | str | None,
         timeout_s: float,
         retries: int,
@@ -56,11 +71,12 @@ class Sender:
         self._retries = retries
         self._sleep = sleep
         self._within = transport is not None
+        self._shown = shown
         self._http = httpx.Client(
             base_url=base_url,
-            headers={"user-agent": "lookalike-client"} | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
+            headers={"user-agent": "lookalike-client"},
             timeout=timeout_s,
-            verify=True if ca is None else _trusting(ca),
+            verify=_context(ca, shown) if ca is not None or shown.certificate is not None else True,
             transport=transport,
             trust_env=False,
         )
@@ -78,10 +94,11 @@ class Sender:
         A connection that was refused is always tried again, since nothing was sent.
         Raises: ClientError.
         """
+        given = options.pop("headers", {})
         for attempt in itertools.count():
             last = attempt >= self._retries
             try:
-                response = self._http.request(method, path, **options)
+                response = self._http.request(method, path, headers={**self._shown.headers(), **given}, **options)
             except httpx.TransportError as error:
                 if last or _hopeless(error) or not (again or isinstance(error, httpx.ConnectError)):
                     raise ClientError("unreachable", 0, f"{self.base_url}: {_reason(error)}") from error
@@ -101,7 +118,8 @@ class Sender:
         """
         for attempt in itertools.count():
             try:
-                with self._http.stream("GET", path, params=params, timeout=LISTENING_S) as response:
+                headers = self._shown.headers()
+                with self._http.stream("GET", path, params=params, headers=headers, timeout=LISTENING_S) as response:
                     if response.is_success:
                         yield from _data_of(response.iter_lines())
                         return
@@ -136,11 +154,18 @@ def _data_of(lines: Iterator[str]) -> Iterator[str]:
             yield value
 
 
-def _trusting(ca: Path | str) -> ssl.SSLContext:
+def _context(ca: Path | str | None, shown: Shown) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=str(ca))
+        context = ssl.create_default_context(cafile=str(ca) if ca is not None else None)
     except (OSError, ssl.SSLError) as error:
         raise ClientError("bad_settings", 0, f"the CA file {ca} cannot be used: {_reason(error)}") from error
+    if shown.certificate is not None:
+        try:
+            context.load_cert_chain(shown.certificate, shown.key, lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            files = f"the client certificate {shown.certificate} and its key, PEM without a passphrase,"
+            raise ClientError("bad_settings", 0, f"{files} cannot be used: {_reason(error)}") from error
+    return context
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:

@@ -16,7 +16,6 @@ from lookalike.reindex import Reindexer
 from lookalike.retention import Retention
 from security.rbac import principal_for
 from security.rotation import KeyRotation
-from security.tokens import ApiKeys
 
 _OF_SERVICE = frozenset(
     {
@@ -65,16 +64,19 @@ def job_kinds(
     }
 
 
-def principal_of_job(api_keys: ApiKeys) -> Callable[[Job], Principal]:
-    """Who a job works for now: a key as it is at this moment, the machine's own user, or the service itself."""
+def principal_of_job(principal: Callable[[str], Principal]) -> Callable[[Job], Principal]:
+    """Who a job works for now: whoever came with a credential, the machine's own user, or the service itself.
+
+    principal: who somebody's id stands for at this moment.
+    """
 
     def find(job: Job) -> Principal:
         if job.principal == SERVICE.id:
             return SERVICE
         if job.principal.startswith("local:"):
             return principal_for(job.principal, (Grant("admin"),))
-        if job.principal.startswith("key:"):
-            return api_keys.principal(job.principal.removeprefix("key:"))
+        if job.principal.startswith(("key:", "oidc:", "cert:")):
+            return principal(job.principal)
         raise Unauthenticated("whoever asked for this job is not known any more")
 
     return find

@@ -28,6 +28,7 @@ from hypercorn.typing import ASGIFramework
 
 from api.certificate_watch import CertificateWatch
 from api.logs import start_logging
+from api.peer_certificates import tell_certificates
 from lookalike.errors import BadSettings
 from lookalike.settings import Settings
 
@@ -87,6 +88,7 @@ def serve(services: Services, app: FastAPI, on_ready: Callable[[str], None]) -> 
     start_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     hypercorn.protocol.H11Protocol = Http11Only  # type: ignore[attr-defined]
+    tell_certificates()
     with _listening(settings.host, settings.port) as sockets:
         asyncio.run(_serve(app, settings, watch, sockets, on_ready))
 

@@ -21,6 +21,7 @@ from api.calibrator import Calibrator
 from api.drift_look import DriftLook
 from api.figures import Figures
 from api.follower import Follower
+from api.identity import open_identities, open_login
 from api.imports import Imports, import_threads
 from api.job_kinds import SERVICE, job_kinds, principal_of_job
 from api.jobs import JobRunner
@@ -61,13 +62,16 @@ from lookalike.trials import Trials
 from lookalike.webhooks import Webhooks
 from security.audit import SealedAuditLog
 from security.checkpoint_outbox import Outbox
+from security.client_certificates import ask_for_certificates
 from security.client_pair import require_client_pair
 from security.console_sessions import ConsoleSessions
 from security.file_heads import rewrap_heads
 from security.holds import SealedHolds
+from security.identities import Identities
 from security.keys import KeyRing, open_key_ring
 from security.ledger_copy import Ledger
 from security.makers import own_maker, trusted_makers
+from security.oidc_login import OidcLogin
 from security.rbac import principal_for
 from security.recipient import Sender, sender_of
 from security.rotation import KeyRotation
@@ -108,7 +112,9 @@ class Services:
     faces: Faces
     face_users: FaceUsers
     api_keys: ApiKeys
+    identities: Identities
     sessions: ConsoleSessions
+    login: OidcLogin | None
     answers: Records
     audit: SealedAuditLog
     audit_book: AuditBook
@@ -172,6 +178,8 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         keeper = AuditKeeper(audit, Outbox(rows, time.time), open_receivers(settings))
         records = SealedFaceRecords(rows, keyring, audit, ledger=ledger)
         api_keys = ApiKeys(rows, keyring, audit, ledger=ledger)
+        identities = open_identities(settings, rows, keyring, audit, ledger, api_keys, live)
+        stack.callback(identities.close)
         backends = open_backends(settings, keyring.deployment, SealedRowFiles(folder / "rows"))
         stack.callback(backends.close)
         rosters = Rosters(records, SealedSnapshots(folder / "snapshots", keyring), backends, backends.servers)
@@ -218,7 +226,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
         retention = Retention(records, audit, gallery, looks)
         rotation = KeyRotation(rows, keyring, audit, ledger, lambda: rewrap_heads(keyring, _sealed_files(folder)))
         kinds = job_kinds(gallery, reindexer, imports, retention, rotation)
-        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(api_keys))
+        jobs = JobRunner(SealedJobs(rows, keyring), kinds, principal_of_job(identities.principal))
         stack.callback(jobs.close)
         feed, webhook_store = EventFeed(records, audit), SealedWebhooks(rows, keyring, audit)
         courier = Courier(settings.webhook_hosts, settings.webhook_ca)
@@ -272,7 +280,9 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             faces=faces,
             face_users=FaceUsers(records, audit, gallery, faces),
             api_keys=api_keys,
-            sessions=ConsoleSessions(keyring, api_keys, audit),
+            identities=identities,
+            sessions=ConsoleSessions(keyring, identities, audit),
+            login=open_login(settings, identities, keyring),
             answers=records,
             audit=audit,
             audit_book=AuditBook(audit),
@@ -431,7 +441,7 @@ def local_principal() -> Principal:
 
 
 def _tls(settings: Settings, keyring: KeyRing) -> ssl.SSLContext:
-    return server_context(
+    context = server_context(
         settings.data.absolute() / "tls",
         keyring,
         hosts=(settings.host, *settings.hosts),
@@ -439,3 +449,6 @@ def _tls(settings: Settings, keyring: KeyRing) -> ssl.SSLContext:
         certificate=settings.tls_certificate,
         key=settings.tls_key,
     )
+    if settings.tls_client_ca is not None:
+        ask_for_certificates(context, settings.tls_client_ca, settings.tls_client_certificates)
+    return context

@@ -24,6 +24,7 @@ LookalikeError
 │  ├ SubjectNotFound      subject_not_found
 │  ├ SampleNotFound       sample_not_found
 │  ├ KeyNotFound          api_key_not_found
+│  ├ PrincipalNotFound    principal_not_found     nobody of this name is known, or blocked
 │  ├ JobNotFound          job_not_found
 │  ├ HoldNotFound         hold_not_found          no such legal hold, or no longer
 │  ├ UnknownNotFound      unknown_not_found       no such unknown person, or no longer
@@ -50,6 +51,7 @@ LookalikeError
 ├ Overloaded              overloaded
 ├ StorageFull             storage_full
 ├ IndexUnavailable        index_unavailable
+├ IdentityUnavailable     identity_unavailable    the identity provider's keys cannot be had, or are too old
 ├ StorageUnavailable      storage_unavailable
 └ Unsafe                  unsafe                  the service refuses to go on
    ├ TamperedData         tampered_data
@@ -175,6 +177,10 @@ class KeyNotFound(NotFound):
     code = "api_key_not_found"
 
 
+class PrincipalNotFound(NotFound):
+    code = "principal_not_found"
+
+
 class JobNotFound(NotFound):
     code = "job_not_found"
 
@@ -277,6 +283,10 @@ class StorageFull(LookalikeError):
 
 class IndexUnavailable(LookalikeError):
     code = "index_unavailable"
+
+
+class IdentityUnavailable(LookalikeError):
+    code = "identity_unavailable"
 
 
 class StorageUnavailable(LookalikeError):

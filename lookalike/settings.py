@@ -48,9 +48,28 @@ class Settings(BaseSettings):
     tls_min_version: Literal["1.2", "1.3"] = "1.3"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = Field(None, description="authorities of client certificates; no other asks for any")
+    tls_client_certificates: Literal["optional", "required"] = "optional"
+    tls_client_crl: Path | None = Field(None, description="revocation lists of client certificates")
+    identity_map: Path | None = Field(None, description="what groups, people and certificates may do here")
+    oidc_issuer: str | None = Field(None, description="whose access tokens are taken")
+    oidc_audience: str | None = None
+    oidc_groups_claim: str = Field("groups", min_length=1)
+    oidc_token_type: Literal["access", "at+jwt", "any"] = "access"  # noqa: S105
+    oidc_leeway_s: float = Field(30.0, ge=0, le=300)
+    oidc_jwks: Path | None = Field(None, description="the issuer's keys in a file, where it cannot be asked")
+    oidc_ca: Path | None = None
+    oidc_keys_kept_hours: float = Field(24.0, gt=0, le=168)
+    oidc_client_id: str | None = Field(None, description="as whom the console signs people in at the issuer")
+    oidc_client_secret_file: Path | None = None
+    oidc_scopes: str = "openid profile"
+    console_url: str | None = Field(None, description="where browsers find the console, for their way back")
     bootstrap_key_file: Path | None = None
     url: str | None = None
     api_key_file: Path | None = None
+    token_file: Path | None = Field(None, description="an access token instead of an API key")
+    client_certificate: Path | None = None
+    client_key: Path | None = None
     ca: Path | None = None
     index: str = "faiss:"
     indexes: tuple[str, ...] = Field(
@@ -210,6 +229,22 @@ class Settings(BaseSettings):
         for name in ("tls", "postgresql", "elasticsearch"):
             if (getattr(self, f"{name}_certificate") is None) != (getattr(self, f"{name}_key") is None):
                 raise ValueError(f"{name}_certificate and {name}_key are given together or not at all")
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise ValueError("client_certificate and client_key are given together or not at all")
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("oidc_issuer and oidc_audience are given together or not at all")
+        if self.tls_client_ca is not None and self.tls == "off":
+            raise ValueError("tls_client_ca: without TLS there are no client certificates")
+        if self.tls_client_crl is not None and self.tls_client_ca is None:
+            raise ValueError("tls_client_crl needs tls_client_ca, whose certificates it revokes")
+        if (self.oidc_issuer is not None or self.tls_client_ca is not None) and self.identity_map is None:
+            raise ValueError("identity_map: without it no token and no client certificate may do anything")
+        if self.oidc_client_id is not None and (self.oidc_issuer is None or self.console_url is None):
+            raise ValueError("oidc_client_id needs oidc_issuer, and console_url for the way back")
+        if self.oidc_client_secret_file is not None and self.oidc_client_id is None:
+            raise ValueError("oidc_client_secret_file needs oidc_client_id, whose secret it is")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("oidc_scopes: openid must be among them")
         if self.url is not None and not self.url.startswith("https://"):
             raise ValueError("url: must begin with https://")
         return self

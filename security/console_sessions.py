@@ -1,7 +1,8 @@
-"""Sessions of the web console: an API key becomes a sealed cookie that names the key, and never holds it.
+"""Sessions of the web console: whoever signed in gets a sealed cookie that names them, and never holds a credential.
 
 The cookie is an envelope that this deployment alone can make or open, so any replica can answer for it. Who it stands
-for is looked up anew with every request: a key that is revoked or expires ends its sessions with it. A session ends
+for is looked up anew with every request: a key that is revoked or expires ends its sessions with it, and so does a
+block of whoever signed in with the identity provider, or a map that gives them nothing more. A session ends
 after half an hour without a request, after eight hours in any case, and at once where somebody signs out; another
 process than the one that was told of that learns it when the time is up.
 """
@@ -23,9 +24,9 @@ from lookalike.errors import TamperedData, Unauthenticated
 from lookalike.on_record import on_record
 from security.audit import SealedAuditLog
 from security.envelope import open_sealed, seal
+from security.identities import Identities
 from security.keys import KeyRing
 from security.sealed_codec import canonical
-from security.tokens import ApiKeys
 
 IDLE_S = 1800.0
 LONGEST_S = 8 * 3600.0
@@ -38,10 +39,10 @@ _ENDED = "the session has ended: sign in again"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Session:
-    """key_id: of the API key that signed in; token: what forms must carry; times in seconds since 1970."""
+    """principal_id: of whoever signed in; token: what forms must carry; times in seconds since 1970."""
 
     id: str
-    key_id: str
+    principal_id: str
     token: str
     began_at: float
     seen_at: float
@@ -51,11 +52,11 @@ class ConsoleSessions:
     """Begins, resumes and ends sessions. Thread-safe."""
 
     def __init__(
-        self, keyring: KeyRing, api_keys: ApiKeys, audit: SealedAuditLog, clock: Callable[[], float] = time.time
+        self, keyring: KeyRing, identities: Identities, audit: SealedAuditLog, clock: Callable[[], float] = time.time
     ) -> None:
         self._sealing = keyring.derived_key("console sessions")
         self._context = keyring.context("console-session")
-        self._api_keys = api_keys
+        self._identities = identities
         self._audit = audit
         self._clock = clock
         self._ended: dict[str, float] = {}
@@ -63,11 +64,13 @@ class ConsoleSessions:
 
     def begin(self, secret: str, request_id: str) -> Session:
         """Sign in with an API key. Raises: Unauthenticated, as for any call with that key."""
-        principal = self._api_keys.authenticate(secret)
+        return self.begin_as(self._identities.authenticate(secret), request_id)
+
+    def begin_as(self, principal: Principal, request_id: str) -> Session:
+        """A session of somebody who has shown who they are."""
         with on_record(self._audit, Caller(principal, request_id), "console.sign_in", None):
             now = self._clock()
-            key_id = principal.id.removeprefix("key:")
-            return Session(secrets.token_hex(16), key_id, secrets.token_urlsafe(32), now, now)
+            return Session(secrets.token_hex(16), principal.id, secrets.token_urlsafe(32), now, now)
 
     def resume(self, cookie: str) -> tuple[Session, Principal]:
         """The session of a cookie and who it stands for now. Raises: Unauthenticated once it has ended."""
@@ -76,7 +79,7 @@ class ConsoleSessions:
             ended = session.id in self._ended
         if ended or now - session.seen_at > IDLE_S or now - session.began_at > LONGEST_S:
             raise Unauthenticated(_ENDED)
-        return session, self._api_keys.principal(session.key_id)
+        return session, self._identities.principal(session.principal_id)
 
     def renewed(self, session: Session) -> Session | None:
         """The session as used now, where its cookie is old enough to be given anew."""
@@ -96,7 +99,7 @@ class ConsoleSessions:
         held = canonical(
             {
                 "id": session.id,
-                "key": session.key_id,
+                "who": session.principal_id,
                 "token": session.token,
                 "began": session.began_at,
                 "seen": session.seen_at,
@@ -112,4 +115,6 @@ class ConsoleSessions:
             held = json.loads(open_sealed(self._sealing, sealed, self._context))
         except (binascii.Error, TamperedData):
             raise Unauthenticated(_ENDED) from None
-        return Session(held["id"], held["key"], held["token"], held["began"], held["seen"])
+        if "who" not in held:
+            raise Unauthenticated(_ENDED)  # a cookie of an earlier release, which knew keys alone
+        return Session(held["id"], held["who"], held["token"], held["began"], held["seen"])

@@ -9,9 +9,10 @@ backup knows from there whom it must not bring back. A line is canonical JSON:
     head 0 = SHA-256(0x05 | deployment), head n = SHA-256(0x04 | line n); "previous" of line n is head n-1
     signature = Ed25519(signing key, "lookalike erasure ledger\\n" | the line without its signature)
 
-kind: what was erased ("subject", "sample", "collection", "api_key"), that a backup was made or restored, or that old
-versions of a collection's key were destroyed ("key"); facts: its random ids, and the digest of its receipt. audit: the
-end of the audit log at that moment, so that every line is a checkpoint of that log too.
+kind: what was erased ("subject", "sample", "collection", "api_key"), that a backup was made or restored, that old
+versions of a collection's key were destroyed ("key"), or that a principal was blocked or let in again ("block",
+"unblock"); facts: its random ids, and the digest of its receipt. audit: the end of the audit log at that moment, so
+that every line is a checkpoint of that log too.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ KEY = "key"
 
 RESTORE = "restore"
 """The kind of a restore's line. Its facts: the epoch that begins, the one before, the last audit entry taken over."""
+
+BLOCK, UNBLOCK = "block", "unblock"
+"""The kinds of lines that say that a principal was blocked, and let in again. Their fact: blocked, what it was."""
 
 _OF_KEY, _OF_RESTORE = (b'"kind":"%s"' % kind.encode() for kind in (KEY, RESTORE))
 """Parts of such lines, by which they are found without reading all of them."""
@@ -74,6 +78,11 @@ class Line:
     @property
     def head(self) -> Head:
         return Head(self.number, _hash(self.text))
+
+
+def blocked_setting(what: str) -> str:
+    """The name of the setting whose being there says that something is blocked; of all of them the prefix."""
+    return f"blocked/{what}"
 
 
 def genesis(deployment: str) -> Head:

@@ -27,7 +27,7 @@ from security.backup_records import (
 )
 from security.checkpoints import Checkpoint
 from security.keys import RESTORING_SETTING
-from security.ledger import ERASED, RESTORE, Line, keep, read_ledger
+from security.ledger import BLOCK, ERASED, RESTORE, UNBLOCK, Line, blocked_setting, keep, read_ledger
 from security.past import keep_restore
 
 SKIPPED_NUMBERS = 1 << 32
@@ -138,11 +138,17 @@ def _commit(rows: Rows, batch: Sequence[Record]) -> None:
 
 
 def _keep_lines(tx: RowWriter, lines: Sequence[Line]) -> None:
-    """The ledger as it stands, so that it goes on from its end."""
+    """The ledger as it stands, so that it goes on from its end; whoever was blocked since the backup stays so."""
     for line in lines:
         keep(tx, line.head, line.text)
         if line.kind == RESTORE:
             keep_restore(tx, line)
+        elif line.kind == BLOCK:
+            name = blocked_setting(str(line.facts["blocked"]))
+            if tx.get_setting(name) is None:
+                tx.put_setting(name, b"")
+        elif line.kind == UNBLOCK:
+            tx.delete_setting(blocked_setting(str(line.facts["blocked"])))
 
 
 def _is_erased(record: Record, erased: Erased) -> bool:

@@ -385,6 +385,12 @@ def _index(settings: Settings) -> Answer:
     return "ok", f"{settings.index}; {', '.join(found)}; that its volumes are encrypted is attested, not seen"
 
 
+def _identities(settings: Settings) -> Answer:
+    from api.commands.doctor_identity import identities
+
+    return identities(settings)
+
+
 def _secret_files(settings: Settings) -> Answer:
     files = (
         settings.bootstrap_key_file,
@@ -393,6 +399,9 @@ def _secret_files(settings: Settings) -> Answer:
         settings.tls_key,
         settings.postgresql_key,
         settings.elasticsearch_key,
+        settings.token_file,
+        settings.client_key,
+        settings.oidc_client_secret_file,
         settings.elasticsearch_password_file,
         settings.elasticsearch_api_key_file,
         settings.postgresql_password_file,
@@ -448,6 +457,7 @@ CHECKS: Final[tuple[Callable[[Settings], Answer], ...]] = (
     _port,
     _disk,
     _index,
+    _identities,
     _secret_files,
     _traces,
     _remote_service,

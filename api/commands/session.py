@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,17 @@ def require_local(command: str) -> Settings:
 def _remote(settings: Settings, url: str) -> Iterator[Client]:
     from api.client import Client
 
-    with Client(url, api_key=_key(settings.api_key_file), ca=_ca(settings)) as client:
+    token = None if settings.token_file is None else partial(_text, settings.token_file, "LOOKALIKE_TOKEN_FILE")
+    if token is not None:
+        token()  # what is wrong with the file is told before anything is sent
+    with Client(
+        url,
+        api_key=None if token is not None else _key(settings),
+        token=token,
+        certificate=settings.client_certificate,
+        certificate_key=settings.client_key,
+        ca=_ca(settings),
+    ) as client:
         yield client
 
 
@@ -61,13 +72,24 @@ def _local(settings: Settings) -> Iterator[Client]:
         services.close()
 
 
-def _key(path: Path | None) -> str:
-    if path is None:
-        raise BadSettings("LOOKALIKE_URL needs LOOKALIKE_API_KEY_FILE, a file that holds an API key")
+def _key(settings: Settings) -> str | None:
+    """The API key; None where a client certificate does without one."""
+    if settings.api_key_file is not None:
+        return _text(settings.api_key_file, "LOOKALIKE_API_KEY_FILE")
+    if settings.client_certificate is not None:
+        return None
+    raise BadSettings(
+        "LOOKALIKE_URL needs LOOKALIKE_API_KEY_FILE, a file that holds an API key; or LOOKALIKE_TOKEN_FILE, or a client"
+        " certificate"
+    )
+
+
+def _text(path: Path, setting: str) -> str:
+    """What a file holds, read anew each time: whoever renews a token writes it there."""
     try:
         return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"LOOKALIKE_API_KEY_FILE {path} cannot be read: {type(error).__name__}") from error
+        raise BadSettings(f"{setting} {path} cannot be read: {type(error).__name__}") from error
 
 
 def _ca(settings: Settings) -> Path | None:

@@ -14,6 +14,7 @@ from api.credentials import presented
 from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, respond, takes_json, write
 from api.event_streams import EventStreams
 from api.idempotency import Answer
+from api.peer_certificates import shown_by_program
 from api.schemas_events import (
     CreatedWebhook,
     EventOut,
@@ -98,9 +99,8 @@ def _number(text: str) -> int:
 
 async def _still(request: Request, edge: Edge, caller: Caller, wanted: EventFilter, names: bool) -> bool:
     """Whether the credential that opened the stream still has the rights that it had then."""
-    secret = presented(request.scope["headers"])
     try:
-        principal = caller.principal if secret is None else await _again(edge, secret)
+        principal = await _again(request, edge, caller)
         for name in (None,) if wanted.collections is None else wanted.collections:
             principal.require(Permission.READ_EVENTS, name)
             if names:
@@ -110,8 +110,15 @@ async def _still(request: Request, edge: Edge, caller: Caller, wanted: EventFilt
     return True
 
 
-async def _again(edge: Edge, secret: str) -> Principal:
-    return await edge.pool.look_up(edge.services.api_keys.authenticate, secret)
+async def _again(request: Request, edge: Edge, caller: Caller) -> Principal:
+    """Whoever the key, the token or the certificate stands for at this moment. Raises: Unauthenticated."""
+    identities = edge.services.identities
+    secret, certificate = presented(request.scope["headers"]), shown_by_program(request.scope)
+    if secret is not None:
+        return await edge.pool.look_up(identities.authenticate, secret)
+    if certificate is not None:
+        return await edge.pool.look_up(identities.of_certificate, certificate)
+    return caller.principal
 
 
 @router.post(

@@ -173,6 +173,8 @@ class Services:
     settings: Settings
     gallery: Gallery = field(default_factory=Gallery)
     api_keys: Keys = field(default_factory=Keys)
+    identities: Keys = field(default_factory=Keys)
+    login: Any = None
     answers: Answers = field(default_factory=Answers)
     jobs: JobRunner = field(default_factory=runner)
     drift_look: DriftLook = field(default_factory=DriftLook)

@@ -26,6 +26,8 @@ NEEDS: dict[tuple[str, str], Permission | frozenset[Permission] | str] = {
     ("GET", "/console/sign-in"): OPEN,
     ("POST", "/console/sign-in"): OPEN,
     ("POST", "/console/sign-out"): SIGNED_IN,
+    ("GET", "/console/oidc/sign-in"): OPEN,
+    ("GET", "/console/oidc/back"): OPEN,
     ("GET", "/console/jobs"): JOBS,
     ("POST", "/console/jobs/{id}/cancel"): JOBS,
     ("GET", "/console/models"): Permission.READ,

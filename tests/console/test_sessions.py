@@ -85,7 +85,7 @@ def timed_sessions(console: Console) -> tuple[ConsoleSessions, list[float]]:
     now = [1_000_000.0]
     services = console.services
     keyring = services.api_keys._keyring
-    return ConsoleSessions(keyring, services.api_keys, services.audit, clock=lambda: now[0]), now
+    return ConsoleSessions(keyring, services.identities, services.audit, clock=lambda: now[0]), now
 
 
 def test_a_session_ends_when_it_is_not_used(console: Console):

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from index.sqlite_rows import SqliteRows
+from lookalike.answers import Caller
 from lookalike.domain import Keep
 from lookalike.errors import (
     Conflict,
@@ -17,13 +18,15 @@ from lookalike.errors import (
     RestoreUnfinished,
     SubjectNotFound,
     TamperedData,
+    Unauthenticated,
     UntrustedSender,
     WrongRecipient,
 )
+from security.blocks import Block, Blocks
 from security.checkpoints import lines_of
 from security.recipient import RecipientKey
 from security.sealed_snapshots import SealedSnapshots
-from tests.api.backup.conftest import IMAGE, Deployment
+from tests.api.backup.conftest import ADMIN, IMAGE, Deployment
 from tests.security.conftest import ENTRY
 
 
@@ -357,3 +360,29 @@ def test_a_backup_moves_from_sqlite_into_an_empty_postgresql_and_back_out_of_it(
     assert again.names() == ["ann", "cleo", "dora"]
     assert restored.counts["samples"] == 6
     postgresql.run(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+def test_whoever_was_blocked_since_the_backup_stays_so_and_whoever_was_let_in_again_is_in(deployment, made, tmp_path):
+    ann, bob, cleo = (f"oidc:{letter * 32}" for letter in "abc")
+    admin = Caller(ADMIN, "request-1")
+
+    def blocks_of(vault):
+        return Blocks(vault.rows, vault.keyring, vault.audit, vault.ledger)
+
+    with deployment.opened() as (vault, _):
+        blocks_of(vault).block(admin, bob, "before the backup")
+    file = deployment.back_up(tmp_path / "second.backup").file
+    with deployment.opened() as (vault, _):
+        blocks_of(vault).block(admin, ann, "after it")
+        blocks_of(vault).lift(admin, bob)
+        blocks_of(vault).block(admin, cleo)
+        blocks_of(vault).lift(admin, cleo)
+    again, _ = deployment.restore(file, tmp_path / "again")
+    with again.opened() as (vault, _):
+        blocks = blocks_of(vault)
+        assert blocks.all() == [Block(ann)]
+        with pytest.raises(Unauthenticated):
+            blocks.require_free(ann)
+        blocks.require_free(bob, cleo)
+        blocks.lift(admin, ann)
+        blocks.require_free(ann)
