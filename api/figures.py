@@ -22,6 +22,7 @@ from lookalike.jobs import Job, JobState
 from lookalike.rosters import Rosters
 from lookalike.trials import Trials
 from lookalike.unknowns import UnknownFaces
+from lookalike.webhooks import WebhookStore
 from security.audit import SealedAuditLog
 from security.rotation import KeyRotation
 from security.tokens import ApiKeys
@@ -46,6 +47,7 @@ class Figures(Collector):
         keeper: AuditKeeper,
         trials: Trials,
         unknowns: UnknownFaces,
+        webhooks: WebhookStore,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rosters = rosters
@@ -57,11 +59,21 @@ class Figures(Collector):
         self._keeper = keeper
         self._trials = trials
         self._unknowns = unknowns
+        self._webhooks = webhooks
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """The figures as they are now."""
-        for family in (self._gallery, self._lag, self._queues, self._queued_jobs, self._keys, self._gap, self._tried):
+        for family in (
+            self._gallery,
+            self._lag,
+            self._queues,
+            self._queued_jobs,
+            self._keys,
+            self._gap,
+            self._tried,
+            self._told,
+        ):
             try:
                 yield from list(family())
             except LookalikeError:
@@ -141,6 +153,19 @@ class Figures(Collector):
             "How long the oldest checkpoint waits to leave the machine",
             max(0.0, now - min(waiting, default=now)),
         )
+
+    def _told(self) -> Iterator[Metric]:
+        """Receivers of events. Whoever paused one knows that it waits."""
+        now, found = self._clock(), [(hook, self._webhooks.delivery(hook.id)) for hook in self._webhooks.all()]
+        held = [delivery for hook, delivery in found if delivery is not None and not hook.paused]
+        since = [delivery.failing_since for delivery in held if delivery.failing_since is not None]
+        yield _gauge("webhooks", "Receivers that events are sent to", len(held))
+        yield _gauge(
+            "webhooks_failing_seconds",
+            "How long the receiver that fails longest takes no event",
+            max(0.0, now - min(since, default=now)),
+        )
+        yield _gauge("webhooks_given_up", "Events that receivers did not take", sum(len(d.given_up) for d in held))
 
     def _tried(self) -> Iterator[Metric]:
         total = self._trials.total()

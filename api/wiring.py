@@ -243,6 +243,7 @@ def open_services(settings: Settings, *, live: bool = False) -> Services:
             keeper=keeper,
             trials=trials,
             unknowns=gallery.unknowns,
+            webhooks=webhook_store,
         )
         traces = traces_of(settings) if live else None
         if traces is not None:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+from itertools import count
 from typing import Any
 
 import jwt
@@ -86,7 +87,7 @@ NOW = int(time.time())
         {"groups": ["g"] * 1001},
         {"groups": 7},
     ],
-    ids=str,
+    ids=map(str, count()),
 )
 def test_a_token_with_a_wrong_or_missing_claim_is_refused(issuer, changes):
     claims = {name: value for name, value in {**issuer.claims(), **changes}.items() if value is not None}
@@ -270,7 +271,7 @@ def other_keys() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("key", other_keys(), ids=str)
+@pytest.mark.parametrize("key", other_keys(), ids=map(str, count()))
 def test_a_key_that_is_weak_or_for_something_else_is_not_used(key):
     found = read_keys(json.dumps({"keys": [key, new_key("EdDSA", "good").jwk()]}).encode())
     assert [each.id for each in found.keys] == ["good"]
