@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from api.app import create_app
 from api.in_process import InProcessTransport
 from api.wiring import Services, open_services
 from lookalike.domain import Grant
+from lookalike.errors import StorageUnavailable
 from lookalike.settings import Settings
 from lookalike.stages import Stage
 from tests.api.conftest import ADMIN, Real
@@ -36,6 +38,16 @@ def told(client: httpx.Client) -> dict[str, Metric]:
     """The families of /metrics, but for when their counting began."""
     text = client.get("/metrics").text
     return {f.name: f for f in text_string_to_metric_families(text) if not f.name.endswith("_created")}
+
+
+def soon(check: Callable[[], bool]) -> bool:
+    """Whether it comes to hold within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def values(family: Metric, suffix: str = "") -> dict[str, float]:
@@ -136,7 +148,7 @@ def test_the_table_of_figures_is_what_a_service_tells(site) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, list[httpx.Client]]]:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Services], list[httpx.Client]]]:
     """Two processes' worth of services over one data folder, and a client of each."""
     opened, folder = [], tmp_path_factory.mktemp("two") / "data"
     for _ in range(2):
@@ -144,14 +156,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, li
         opened.append((services, InProcessTransport(create_app(services))))
     key = opened[0][0].api_keys.create(ADMIN, "test", [Grant("admin")]).key
     clients = [httpx.Client(transport=t, base_url="http://edge", headers={"x-api-key": key}) for _, t in opened]
-    yield opened[0][0], clients
+    yield [services for services, _ in opened], clients
     for services, transport in opened:
         transport.close()
         services.close()
 
 
 def test_replicas_tell_the_store_s_figures_alike_and_each_its_own_requests(two) -> None:
-    services, (first, second) = two
+    (services, _), (first, second) = two
     for name in ("a", "b", "c"):
         first.post("/v1/collections", json={"name": name})
     services.api_keys.create(ADMIN, "soon", [Grant("viewer")], expires_days=3)
@@ -172,9 +184,7 @@ def test_replicas_tell_the_store_s_figures_alike_and_each_its_own_requests(two) 
 
 
 def test_where_the_store_cannot_be_asked_the_other_figures_are_told(two, monkeypatch) -> None:
-    from lookalike.errors import StorageUnavailable
-
-    services, (first, _) = two
+    (services, _), (first, _) = two
 
     def away() -> None:
         raise StorageUnavailable("the database does not answer")
@@ -184,3 +194,27 @@ def test_where_the_store_cannot_be_asked_the_other_figures_are_told(two, monkeyp
 
     assert "lookalike_root_key_age_seconds" not in found
     assert {"lookalike_jobs_waiting", "lookalike_index_behind_seconds", "lookalike_ready"} <= set(found)
+
+
+def test_a_replica_that_cannot_follow_says_how_far_it_is_behind_and_catches_up(two) -> None:
+    (_, behind), (first, second) = two
+
+    with behind.rosters._lock:  # its follower waits for it
+        first.post("/v1/collections", json={"name": "new"})
+        first.put("/v1/collections/new/subjects/s", json={"metadata": {}})
+        assert soon(lambda: values(told(second)["lookalike_index_behind_seconds"])[""] > 0.2)
+        assert values(told(second)["lookalike_index_behind_changes"])[""] > 0
+
+    assert soon(lambda: values(told(second)["lookalike_index_behind_changes"])[""] == 0)
+    assert values(told(second)["lookalike_index_behind_seconds"])[""] == 0
+
+
+def test_a_job_that_fails_is_told_by_its_kind_for_a_day(two) -> None:
+    (services, _), (first, second) = two
+    info = first.post("/v1/collections", json={"name": "empty"}).json()
+    (collection,) = [c for c in services.answers.collections() if c.name == info["name"]]
+
+    services.jobs.submit("calibrate", ADMIN, (collection.name, collection.id))
+
+    assert soon(lambda: values(told(first)["lookalike_jobs_failed"])["calibrate"] == 1)
+    assert values(told(second)["lookalike_jobs_failed"])["calibrate"] == 1
