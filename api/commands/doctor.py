@@ -200,6 +200,8 @@ def _data_format(settings: Settings) -> Answer:
         return "wrong", f"the folder has format {stated}, this release knows {FORMAT}: install a newer one"
     if stated < FORMAT:
         return "note", f"the folder has format {stated} and will be migrated to {FORMAT}, after a backup"
+    if copies := sorted(copy.name for copy in settings.data.glob("records.db.format-*")):
+        return "ok", f"{stated}; {', '.join(copies)} is the way back from the upgrade, until somebody is erased"
     return "ok", str(stated)
 
 

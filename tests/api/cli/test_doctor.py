@@ -78,6 +78,14 @@ def test_where_traces_go_is_said_and_an_address_that_is_not_allowed_is_wrong(fol
     assert findings(data=folder / "data", traces_header_file=folder / "none")["secret files"].state == "wrong"
 
 
+def test_the_copy_from_before_an_upgrade_is_named(folder: Path) -> None:
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "format.json").write_text(f'{{"format": {FORMAT}}}')
+    (folder / "data" / "records.db.format-1").touch()
+
+    assert "records.db.format-1 is the way back" in findings(data=folder / "data")["data format"].detail
+
+
 def test_a_postgresql_that_cannot_be_reached_is_wrong_and_says_why(folder: Path) -> None:
     found = findings(data=folder / "data", records="postgresql://u@127.0.0.1:1/db")
 
