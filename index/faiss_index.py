@@ -6,8 +6,8 @@ removing clears a bit; a full tail is set aside as a segment. A thread, started 
 small segments, rewrites worn ones, learns codes once there are rows enough and again when there are many more, and
 swaps the outcome in; nobody waits for it, and it never holds more than one segment twice.
 
-With files, vectors of large segments lie there, sealed, and codes in memory. A file is written by that thread or while
-the index is filled, so that no call to `add` depends on the disk, and anew within the day once a row of it is gone.
+With files, vectors of large segments lie there, sealed, and codes in memory. Most files are written by that thread, and
+anew within the day once a row is gone; what is added while none can be written stays in memory until one can.
 """
 
 from __future__ import annotations
@@ -300,13 +300,6 @@ class FaissIndex:
         state, codec, dimension = self._state, self._codec, self._space.dimension
         coded = codec is not None and any(part.segment.codes is not None for part in state.parts)
         disk = sum(part.segment.rows.disk_bytes for part in state.parts)
-        where = (
-            "in memory, by faiss:"
-            if not self._store.files
-            else "sealed on disk, by faiss+disk:"
-            if disk
-            else ("in memory while they are few, by faiss+disk:")
-        )
         if coded and codec is not None:
             kept = f"{codec.dimensions} of {dimension}" if codec.turn is not None else f"{dimension}"
             theirs = "vectors, read from the disk," if disk else "vectors"
@@ -318,7 +311,7 @@ class FaissIndex:
         tail = state.tail_labels.nbytes + state.tail_rows.nbytes + state.tail_live.nbytes
         return IndexState(
             structure="codes" if coded else "exact",
-            why=f"{where} {why}",
+            why=f"{self._where(disk)}: {why}",
             rows=state.count,
             dimension=dimension,
             removed=sum(part.dead for part in state.parts) + state.used - int(state.tail_live[: state.used].sum()),
@@ -327,6 +320,12 @@ class FaissIndex:
             next_change=f"{then}; segments are being merged" if self._tending else then,
             disk_bytes=disk,
         )
+
+    def _where(self, disk_bytes: int) -> str:
+        """Where its vectors lie, by which backend."""
+        if not self._store.files:
+            return "in memory, by faiss"
+        return f"{'sealed on disk' if disk_bytes else 'in memory while they are few'}, by faiss+disk"
 
 
 def _ascending(labels: Labels) -> Labels:

@@ -22,7 +22,7 @@ TAIL_BYTES, SMALLEST_TAIL = 4 * 2**20, 1024
 
 TAIL_SHARE = 16
 
-SELECTIVE_SHARE, SELECTIVE_IN_FILES = 32, 2048
+SELECTIVE_SHARE, SELECTIVE_IN_FILES = 32, 512
 """A filter that leaves less than this part of a segment's rows, and no more of them where they lie in a file, is
 answered by looking at just them."""
 

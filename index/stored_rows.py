@@ -6,6 +6,7 @@ goes through them piece by piece. Few rows stay in memory in any case, since a f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from index.row_rules import Positions
 from lookalike.domain import Floats
 from lookalike.errors import IndexUnavailable, InvalidInput, StorageUnavailable, TamperedData
 from lookalike.ports import RowFile, RowFiles
+
+log = logging.getLogger(__name__)
 
 FILED_FROM_BYTES = 2**20
 """Vectors of fewer bytes stay in memory."""
@@ -105,6 +108,8 @@ class FiledRows:
         try:
             return self._file.read(positions)
         except (TamperedData, StorageUnavailable) as error:
+            if not self.damaged:
+                log.warning("an index is made anew: %s", error)
             self.damaged = True
             raise IndexUnavailable("the vectors on disk cannot be read; they are being written anew") from error
 

@@ -144,7 +144,7 @@ def test_a_search_that_has_begun_reads_the_files_of_its_moment(filled, monkeypat
 
 
 @pytest.mark.parametrize("ask", ["search", "vectors", "dump", "filter"])
-def test_damaged_vectors_are_never_an_answer(filled, tmp_path, ask):
+def test_damaged_vectors_are_never_an_answer(filled, tmp_path, caplog, ask):
     (there,) = unnamed_in(tmp_path)
     content = bytearray(there.read_bytes())
     content[::1000] = bytes(value ^ 1 for value in content[::1000])
@@ -159,6 +159,7 @@ def test_damaged_vectors_are_never_an_answer(filled, tmp_path, ask):
             "filter": lambda: filled.search(probe, 5, np.arange(20)),
         }[ask]()
     assert filled.lost
+    assert "an index is made anew: a file of vectors is damaged" in caplog.text
 
 
 def test_an_index_whose_files_can_be_read_is_not_lost(filled):

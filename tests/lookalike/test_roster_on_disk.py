@@ -13,6 +13,7 @@ from lookalike import rosters as rosters_module
 from lookalike.errors import IndexUnavailable, StorageFull
 from security.row_files import SealedRowFiles
 from tests.lookalike.conftest import open_at, photo
+from tests.security.test_canaries import vector_canaries
 from tests.unnamed import unnamed_in, write_at
 
 PEOPLE = 40
@@ -81,6 +82,18 @@ def test_a_snapshot_is_taken_over_onto_the_disk(staff, admin, tmp_path):
     assert len(unnamed_in(tmp_path)) == 1
     assert roster.index.describe().disk_bytes >= 2 * PEOPLE * 64 * 4
     assert identified(staff, admin, 7)[0] == "p7"
+
+
+def test_no_enrolled_vector_is_readable_in_the_data_folder_or_in_its_files_without_a_name(staff, admin, tmp_path):
+    identified(staff, admin, 7)
+    vectors = staff.rosters.of(staff.records.collection("staff")).index.dump()[1]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    disk = b"\x00".join(path.read_bytes() for path in [*files, *unnamed_in(tmp_path)])
+
+    canaries = {form for vector in vectors[::13] for form in vector_canaries(vector)}
+    assert {"records.db", *(path.name for path in (tmp_path / "snapshots").iterdir())} <= {path.name for path in files}
+    assert [canary for canary in canaries if canary in disk] == []
 
 
 def test_damaged_vectors_are_told_once_and_made_anew_from_what_is_kept(staff, admin, tmp_path):
