@@ -229,6 +229,8 @@ class Searcher(Enroller):
             if ask.camera is not None:
                 record.details.update(camera=ask.camera, frames=1 + len(ask.more), tentative=int(ask.tentative))
             if where.four_eyes_days is not None and any(face.candidates for face in found.faces):
+                # By a name of its own: whoever reads identifications off the log must not take it for one.
+                record.action = f"{action}.pending"
                 record.details.update(pending=sum(bool(face.candidates) for face in found.faces))
                 held = self.pending.hold(caller, where, found.faces, record.commit())
                 found = replace(found, faces=(), held=held)

@@ -116,7 +116,8 @@ def _print(row: PendingJson, as_json: bool) -> None:
     elif "subject" in row:
         print(f"{row['state']}: {row['subject']}, similarity {row['similarity']:.3f}")
     else:
-        print(f"{row['state']}, confirmed by {_count(row)} people; forgotten at {_minute(row['expires_at'])} UTC")
+        so_far = f", confirmed by {_count(row)} people" if row["state"] == "pending" else ""
+        print(f"{row['state']}{so_far}; forgotten at {_minute(row['expires_at'])} UTC")
 
 
 def _count(row: PendingJson) -> str:

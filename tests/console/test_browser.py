@@ -172,6 +172,7 @@ PATHS = {
     "search": "/console/collections/shelf/search",
     "threshold": "/console/collections/staff/threshold",
     "uncalibrated": "/console/collections/shelf/threshold",
+    "pending": "/console/collections/staff/pending",
     "unknowns": "/console/collections/staff/unknowns",
     "settings": "/console/collections/staff/settings",
     "jobs": "/console/jobs",
