@@ -38,7 +38,8 @@ class CertificateWatch:
             context.set_alpn_protocols(["http/1.1"])
             return context
 
-        self._served = ServedCertificate(speaking_http, certificate, [key])
+        trusted = [] if settings.tls_client_ca is None else [settings.tls_client_ca]
+        self._served = ServedCertificate(speaking_http, certificate, [key, *trusted])
         self._now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 

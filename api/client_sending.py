@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import random
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,9 +49,18 @@ class Shown:
     certificate: Path | None = None
     key: Path | None = None
 
-    def headers(self) -> dict[str, str]:
-        secret = self.token() if self.token is not None else self.api_key
-        return {"authorization": f"Bearer {secret}"} if secret else {}
+
+class _Bearer(httpx.Auth):
+    """Puts the key, or the token of the moment, into each request."""
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        secret = self._shown.token() if self._shown.token is not None else self._shown.api_key
+        if secret:
+            request.headers["authorization"] = f"Bearer {secret}"
+        yield request
 
 
 class Sender:
@@ -71,10 +80,10 @@ class Sender:
         self._retries = retries
         self._sleep = sleep
         self._within = transport is not None
-        self._shown = shown
         self._http = httpx.Client(
             base_url=base_url,
             headers={"user-agent": "lookalike-client"},
+            auth=_Bearer(shown),
             timeout=timeout_s,
             verify=_context(ca, shown) if ca is not None or shown.certificate is not None else True,
             transport=transport,
@@ -94,11 +103,10 @@ class Sender:
         A connection that was refused is always tried again, since nothing was sent.
         Raises: ClientError.
         """
-        given = options.pop("headers", {})
         for attempt in itertools.count():
             last = attempt >= self._retries
             try:
-                response = self._http.request(method, path, headers={**self._shown.headers(), **given}, **options)
+                response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
                 if last or _hopeless(error) or not (again or isinstance(error, httpx.ConnectError)):
                     raise ClientError("unreachable", 0, f"{self.base_url}: {_reason(error)}") from error
@@ -118,8 +126,7 @@ class Sender:
         """
         for attempt in itertools.count():
             try:
-                headers = self._shown.headers()
-                with self._http.stream("GET", path, params=params, headers=headers, timeout=LISTENING_S) as response:
+                with self._http.stream("GET", path, params=params, timeout=LISTENING_S) as response:
                     if response.is_success:
                         yield from _data_of(response.iter_lines())
                         return

@@ -113,8 +113,6 @@ def event_of(entry: AuditEntry) -> Event | None:
         return None
     event = Event(entry.seq, entry.at, type, entry.collection, entry.principal, entry.request_id)
     if type == "identification":
-        if entry.details.get("pending"):
-            return None  # nobody acts on what two people have not confirmed
         subjects = _matches(entry.details)
         if entry.details.get("tentative") and not subjects:
             return None  # better frames follow

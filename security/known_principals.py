@@ -57,7 +57,7 @@ class KnownPrincipals:
         self._keyring = keyring
         self._clock = clock
         self._sealing = keyring.derived_key("known principals")
-        self._told: dict[str, Known] = {}
+        self._told: dict[Known, float] = {}
         self._lock = threading.Lock()
 
     def token_id(self, issuer: str, subject: str) -> str:
@@ -69,22 +69,23 @@ class KnownPrincipals:
         return f"cert:{self._keyring.lookup('certificate principal', names)[:16].hex()}"
 
     def remember(self, known: Known) -> None:
-        """Write what somebody showed, unless the same was written within the hour.
+        """Write what somebody showed, unless the very same was written within the hour.
 
-        A full disk keeps nobody out: what cannot be written now is written with a later request.
+        Machines that share a name take turns without a write for each. A full disk keeps nobody out: what cannot be
+        written now is written with a later request.
         """
-        seen, now = self._told.get(known.id), self._clock()
-        if seen is not None and now - seen.seen_at < TELL_AGAIN_S and replace(seen, seen_at=0.0) == known:
+        now = self._clock()
+        if now - self._told.get(known, -TELL_AGAIN_S) < TELL_AGAIN_S:
             return
-        fresh = replace(known, seen_at=now)
+        sealed = self._seal(replace(known, seen_at=now))
         try:
-            self._rows.write(lambda rows: rows.put_setting(_PREFIX + known.id, self._seal(fresh)))
+            self._rows.write(lambda rows: rows.put_setting(_PREFIX + known.id, sealed))
         except (StorageFull, StorageUnavailable):
             return
         with self._lock:
             if len(self._told) >= _MAX_REMEMBERED:
                 self._told.clear()
-            self._told[known.id] = fresh
+            self._told[known] = now
 
     def find(self, id: str) -> Known | None:
         """What somebody last showed, to whichever replica."""

@@ -14,7 +14,7 @@ from api.credentials import presented
 from api.edge import CallerDep, Edge, EdgeDep, Needs, answered, problems, read, respond, takes_json, write
 from api.event_streams import EventStreams
 from api.idempotency import Answer
-from api.peer_certificates import shown_by_program
+from api.peer_certificates import PEER
 from api.schemas_events import (
     CreatedWebhook,
     EventOut,
@@ -112,12 +112,15 @@ async def _still(request: Request, edge: Edge, caller: Caller, wanted: EventFilt
 
 async def _again(request: Request, edge: Edge, caller: Caller) -> Principal:
     """Whoever the key, the token or the certificate stands for at this moment. Raises: Unauthenticated."""
-    identities = edge.services.identities
-    secret, certificate = presented(request.scope["headers"]), shown_by_program(request.scope)
+    identities, pool = edge.services.identities, edge.pool
+    certificate = request.scope["state"].get(PEER)
+    if certificate is not None:  # one that was revoked opens nothing, whatever key is sent with it
+        await pool.look_up(identities.require_standing, certificate)
+    secret = presented(request.scope["headers"])
     if secret is not None:
-        return await edge.pool.look_up(identities.authenticate, secret)
+        return await pool.look_up(identities.authenticate, secret)
     if certificate is not None:
-        return await edge.pool.look_up(identities.of_certificate, certificate)
+        return await pool.look_up(identities.of_certificate, certificate)
     return caller.principal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import subprocess
 import sys
@@ -118,6 +119,28 @@ def test_a_certificate_that_a_new_list_revokes_is_refused_also_on_a_connection_t
         assert "revoked" in client.get("/v1/limits").json()["detail"]
     assert optional.status(revoked) == 401
     assert optional.status(other) == 200
+
+
+def test_a_resumed_session_carries_the_certificate_and_its_revocation(optional):
+    held = optional.authority.issue(GATE)
+    context = ssl.create_default_context(cafile=str(optional.folder / "ca.crt"))
+    context.load_cert_chain(*held.files(optional.folder))
+
+    def ask(session: ssl.SSLSession | None = None) -> tuple[int, bool, ssl.SSLSession | None]:
+        host, port = optional.url.partition("//")[2].split(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as spoken,
+        ):
+            spoken.sendall(b"GET /v1/limits HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            return int(spoken.recv(65536).split()[1]), spoken.session_reused, spoken.session
+
+    status, _, session = ask()
+    assert status == 200
+    assert ask(session)[:2] == (200, True)
+    (optional.folder / "clients.crl").write_bytes(optional.authority.revocations(held))
+    until(lambda: optional.status(held) == 401)
+    assert ask(session)[0] == 401
 
 
 @pytest.mark.parametrize(
