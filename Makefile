@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := lookalike embedder index security api
 
-.PHONY: demo serve test check format bench airgap-bundle lock clean help
+.PHONY: demo serve test check format bench fuzz airgap-bundle lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -55,6 +55,12 @@ format: $(VENV)/development  ## put the code into our format
 bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to bench-output/
 	@for b in embed int8 search lfw promise rekognition_scale intervals choose_template start serve reindex bulk carry explain prune curate train audit; do \
 		echo "== benchmarks/$$b.py"; $(BIN)/python benchmarks/$$b.py || exit 1; done
+
+TARGET ?=
+SECONDS ?= 60
+fuzz: $(VENV)/development  ## fuzz every reader of foreign bytes, or TARGET, for SECONDS each; goes on from fuzz-corpus/
+	@for t in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.fuzz)); do \
+		echo "== $$t"; $(BIN)/python -m tests.fuzz.fuzz $$t --seconds $(SECONDS) || exit 1; done
 
 airgap-bundle: $(VENV)/serving  ## all that an installation without a network needs, in airgap/
 	PYTHON=$(BIN)/python deploy/make-bundle airgap
