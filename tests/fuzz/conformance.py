@@ -27,6 +27,7 @@ import schemathesis
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -97,8 +98,8 @@ def _ask(client: httpx.Client, operation: Any, mode: GenerationMode, examples: i
         found.statuses[answer.status_code] += 1
         try:
             case.validate_response(answer, checks=checks)
-        except Exception as error:
-            for each in getattr(error, "exceptions", [error]):
+        except FailureGroup as failures:
+            for each in failures.exceptions:
                 key = (operation.label, type(each).__name__, answer.status_code)
                 found.wrong.setdefault(
                     key, f"{each}\n{answer.request.method} {answer.request.url}\n{answer.text[:300]}"

@@ -55,6 +55,7 @@ def test_an_answer_that_is_not_as_described_is_found(served, spoil, check: str) 
 def test_what_is_wrong_and_not_refused_is_found(served) -> None:
     client, openapi = served
     stricter = copy.deepcopy(openapi)
-    stricter["components"]["schemas"]["NewCollection"]["properties"]["keep"] = {"type": "integer"}
-    ((_, found),) = explore(client, stricter, 20, seed=1, only="POST /v1/collections")
-    assert found.wrong == {} or {kind for _, kind, _ in found.wrong} <= {"AcceptedNegativeData"}
+    asked = {"name": "x-number", "in": "header", "required": True, "schema": {"type": "integer"}}
+    stricter["paths"]["/v1/limits"]["get"]["parameters"] = [asked]
+    ((_, found),) = explore(client, stricter, 3, seed=1, only="GET /v1/limits")
+    assert {kind for _, kind, _ in found.wrong} == {"AcceptedNegativeData"}
