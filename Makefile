@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := lookalike embedder index security api
 
-.PHONY: demo serve test check format bench docs release airgap-bundle advisories lock clean help
+.PHONY: demo serve test check format bench docs fuzz release airgap-bundle advisories lock clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -59,6 +59,12 @@ bench: $(VENV)/development .cache/photos/complete  ## benchmarks; figures go to 
 docs: $(VENV)/development  ## the documents as a site, in site/; a dead link ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html, or: $(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000"
+
+TARGET ?=
+SECONDS ?= 60
+fuzz: $(VENV)/development  ## fuzz every reader of foreign bytes, or TARGET, for SECONDS each; goes on from fuzz-corpus/
+	@for t in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.fuzz)); do \
+		echo "== $$t"; $(BIN)/python -m tests.fuzz.fuzz $$t --seconds $(SECONDS) || exit 1; done
 
 airgap-bundle: $(VENV)/serving  ## all that an installation without a network needs, in airgap/
 	PYTHON=$(BIN)/python deploy/make-bundle airgap $(KEY)

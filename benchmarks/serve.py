@@ -5,8 +5,8 @@
 The real service runs as a process of its own on a fresh data folder; the clients are threads here, with one
 kept-alive connection each, posting the same 1280×720 photo with one face. The gallery is real faces of
 faces/train/celeba300, then noisy copies of them up to the size asked for, written through the sealed records. The
-share of TLS is the service's processor time a request over HTTPS less that over plain HTTP; the stages are timed in
-one thread here. Rounds of HTTPS and HTTP alternate.
+share of TLS is the service's processor time a request over HTTPS less that over plain HTTP, that of isolation what it
+takes more than with pictures decoded in its own process; the stages are timed in one thread here. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from api.wiring import Services, open_services
-from benchmarks.embed import SHARED, machine, our_stages, stage_photo
+from benchmarks.embed import SHARED, children, machine, our_stages, stage_photo
 from lookalike.answers import Caller
 from lookalike.domain import AuditEntry, Box, Embeddings, Floats, Kind, NewSample, Quality
 from lookalike.settings import Settings
@@ -101,7 +101,7 @@ def as_admin() -> Caller:
 
 
 @contextmanager
-def served(folder: Path, tls: str) -> Iterator[tuple[int, int, float]]:
+def served(folder: Path, tls: str, decoding: str = "isolated") -> Iterator[tuple[int, int, float]]:
     """The service as a process: (pid, port, seconds until it was ready)."""
     key = folder.parent / "key"
     key.write_text(KEY)
@@ -112,6 +112,7 @@ def served(folder: Path, tls: str) -> Iterator[tuple[int, int, float]]:
         "LOOKALIKE_TLS": tls,
         "LOOKALIKE_BOOTSTRAP_KEY_FILE": str(key),
         "LOOKALIKE_LOG_LEVEL": "info",
+        "LOOKALIKE_IMAGE_DECODING": decoding,
     }
     began = time.perf_counter()
     with (folder.parent / f"log-{tls}").open("w") as log:
@@ -129,9 +130,9 @@ def served(folder: Path, tls: str) -> Iterator[tuple[int, int, float]]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
+    """Processor time so far of a process and of those that it has made, also of those that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, fields[11:15])) / TICKS + sum(cpu_s(child) for child in children(pid))
 
 
 def memory_mb(pid: int) -> float:
@@ -253,7 +254,11 @@ def main() -> None:
     source = asked.photo or next(iter(sorted((SHARED / "faces/eval/lfw_dev").glob("*/*.jpg"))))
     photo = asked.photo.read_bytes() if asked.photo else stage_photo(source.read_bytes())
     request = request_of(photo)
-    over: dict[str, list[Load]] = {"on": [], "off": []}
+    over: dict[tuple[str, str], list[Load]] = {
+        ("on", "isolated"): [],
+        ("off", "isolated"): [],
+        ("on", "in-process"): [],
+    }
     ready, memory = [], []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
@@ -263,13 +268,14 @@ def main() -> None:
         runtime = services.runtime
         services.close()
         for _ in range(asked.rounds):
-            for tls, rounds in over.items():
-                with served(folder, tls) as (pid, port, ready_s):
+            for (tls, decoding), rounds in over.items():
+                with served(folder, tls, decoding) as (pid, port, ready_s):
                     ca = folder / "tls" / "ca.crt" if tls == "on" else None
                     rounds.append(load(pid, port, ca, request, asked.clients, asked.seconds))
                     ready.append(round(ready_s, 2))
                     memory.append(round(memory_mb(pid)))
-    https, http = summary(over["on"]), summary(over["off"])
+    https, http, in_process = (summary(rounds) for rounds in over.values())
+    isolation_ms = round(https["service_cpu_ms_a_request"] - in_process["service_cpu_ms_a_request"], 2)
     tls_ms = round(https["service_cpu_ms_a_request"] - http["service_cpu_ms_a_request"], 2)
     rest = round(http["service_cpu_ms_a_request"] - sum(stages.values()), 2)
     report = {
@@ -279,6 +285,8 @@ def main() -> None:
         "runtime": runtime,
         "https": https,
         "http": http,
+        "https, decoding in process": in_process,
+        "cpu_ms_of_isolation": isolation_ms,
         "cpu_ms_of_a_request": {"tls": tls_ms, **stages, "http, audit, store and the rest": rest},
         "ready_s": ready,
         "memory_mb": memory,

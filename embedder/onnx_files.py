@@ -55,11 +55,21 @@ def simplify(model: bytes, free_dimensions: Mapping[int, str]) -> bytes:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's own tree of errors, which has no typed import
         raise BadModel("the model file is not a readable ONNX graph") from error
-    graph = proto.graph
     refuse_foreign_code(proto)
-    refuse_external_data(graph)
+    refuse_external_data(proto.graph)
     for function in proto.functions:
         refuse_external_data(function)
+    try:
+        return _rebuilt(proto, free_dimensions)
+    except BadModel:
+        raise
+    except Exception as error:  # whatever numpy and onnx raise for weights that do not fit what they are said to be
+        raise BadModel("the model file is damaged: its weights and its graph do not fit each other") from error
+
+
+def _rebuilt(proto: onnx.ModelProto, free_dimensions: Mapping[int, str]) -> bytes:
+    """Raises: BadModel if the graph has not exactly one input."""
+    graph = proto.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [node for node in graph.node if not _fold(node, constants)]
     read = {name for node in nodes for name in node.input}

@@ -82,6 +82,13 @@ def test_what_is_no_graph_is_refused(data: bytes) -> None:
         simplify(data, {})
 
 
+def test_weights_that_do_not_fill_their_shape_are_refused() -> None:
+    model = channel_means()
+    model.graph.initializer[0].dims[1] += 32
+    with pytest.raises(BadModel, match="do not fit"):
+        simplify(model.SerializeToString(), {})
+
+
 def test_a_graph_of_two_inputs_is_refused() -> None:
     with pytest.raises(BadModel, match="one input, not 2"):
         simplify(channel_means(extra_input=True).SerializeToString(), {})
