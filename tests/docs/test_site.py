@@ -96,7 +96,7 @@ def test_no_link_is_dead_where_the_documents_are_read_as_files() -> None:
     dead = [
         f"{document.relative_to(ROOT)}: {address}"
         for document in documents
-        for address in re.findall(r"\]\(([^)#\s:]+)", document.read_text("utf-8"))
+        for address in re.findall(r"\]\((?!https?:)([^)#\s:]+)", document.read_text("utf-8"))
         if not (document.parent / address).exists()
     ]
 
