@@ -21,7 +21,8 @@ from python_markdown import for_python_markdown
 ROOT = Path(__file__).resolve().parents[2]
 PAGES_OF_THE_PROJECT = ("CHANGELOG.md", "CONTRIBUTING.md", "MODEL_CARD.md", "SECURITY.md")
 _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)\s]*)?(?=\))")
-_FENCE = re.compile(r"^ *```.*?^ *``` *$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"(^ *```.*?^ *``` *$)", re.DOTALL | re.MULTILINE)
+"""Split by it, a document is prose and code in turn."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -54,7 +55,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = _in_site(_in_repository(here, match[1]))
         return posixpath.relpath(target, here.parent.as_posix()) + (match[2] or "")
 
-    return for_python_markdown(_outside_code(markdown, lambda text: _LINK.sub(in_site, text)))
+    parts = _FENCE.split(markdown)
+    parts[::2] = [_LINK.sub(in_site, prose) for prose in parts[::2]]
+    return for_python_markdown("".join(parts))
 
 
 def _named(nav: Any) -> list[str]:
@@ -74,15 +77,12 @@ def _decisions() -> str:
 
 
 def _linked_outside(files: Files) -> set[str]:
+    """Files of the repository that a document links to and that are no pages of the site."""
     found = set()
     for file in files.documentation_pages():
-        if file.src_uri == "api-calls.md":
-            continue
         here = PurePosixPath(file.src_uri)
-        _outside_code(
-            file.content_string,
-            lambda text, here=here: found.update(_in_repository(here, m[1]) for m in _LINK.finditer(text)) or text,
-        )
+        for prose in _FENCE.split(file.content_string)[::2]:
+            found.update(_in_repository(here, match[1]) for match in _LINK.finditer(prose))
     return {path for path in found if _in_site(path).startswith("files/") and (ROOT / path).is_file()}
 
 
@@ -97,12 +97,3 @@ def _in_site(path: str) -> str:
     if path.startswith("docs/"):
         return "adr/index.md" if path == "docs/adr" else path.removeprefix("docs/")
     return f"project/{path}" if path in PAGES_OF_THE_PROJECT else f"files/{path}"
-
-
-def _outside_code(markdown: str, change: Any) -> str:
-    """Apply a change to all that is not a fenced block."""
-    done, end = [], 0
-    for fence in _FENCE.finditer(markdown):
-        done += [change(markdown[end : fence.start()]), fence[0]]
-        end = fence.end()
-    return "".join([*done, change(markdown[end:])])
