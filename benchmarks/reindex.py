@@ -339,6 +339,10 @@ def main() -> None:
             began = time.process_time()
             encoder.encode_crops(crops, enrolment=True)
         bare = len(crops) / (time.process_time() - began)
+        for key in services.api_keys.list(
+            local_principal()
+        ):  # an earlier run's: this one's is taken where there is none
+            services.api_keys.revoke(local_principal(), key.id)
         services.close()
         figures["beside_load"] = beside_load(folder, photo, asked.clients, asked.seconds, here, bare)
     report = {**figures, "machine": machine()}
