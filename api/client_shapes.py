@@ -267,11 +267,14 @@ class NewApiKeyJson(TypedDict):
 class ProgressJson(TypedDict):
     done: int
     total: int
+    per_second: NotRequired[float]
+    seconds_left: NotRequired[float]
 
 
 class JobJson(TypedDict):
     id: str
     kind: str
+    collection: str | None
     state: str
     progress: ProgressJson
     error: NotRequired[object]

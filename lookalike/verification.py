@@ -13,6 +13,9 @@ from lookalike.roster import Roster
 
 RECALL_QUERIES: Final = 200
 RECALL_AT: Final = 5
+COMPARED_AT_ONCE: Final = 16
+"""Queries that are compared with every row together: all of them would take as much memory as a million vectors do."""
+
 JUDGED_SUBJECTS: Final = 2000
 """Subjects with several samples that say whether the new generation still knows them."""
 
@@ -26,9 +29,11 @@ def recall_of(roster: Roster, queries: int = RECALL_QUERIES, seed: int = 1) -> f
     k = min(RECALL_AT, len(labels))
     found = roster.index.search(Embeddings(roster.collection.space, vectors[chosen]), k)
     hits = 0
-    for row, neighbours in zip(vectors[chosen] @ vectors.T, found, strict=True):
-        least = float(np.partition(row, len(row) - k)[len(row) - k])
-        hits += sum(n.similarity >= least - 1e-5 for n in neighbours)
+    for start in range(0, len(chosen), COMPARED_AT_ONCE):
+        some = slice(start, start + COMPARED_AT_ONCE)
+        for row, neighbours in zip(vectors[chosen[some]] @ vectors.T, found[some], strict=True):
+            least = float(np.partition(row, len(row) - k)[len(row) - k])
+            hits += sum(n.similarity >= least - 1e-5 for n in neighbours)
     return hits / (k * len(chosen))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.commands.output import JsonOption, print_json, print_table
 from api.commands.session import open_client
+
+if TYPE_CHECKING:
+    from api.client_shapes import JobJson
 
 HARDLY_REACHED = 0.999
 """A similarity that only a picture and itself have."""
@@ -24,10 +29,8 @@ def list_(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"items": found})
         return
-    rows = [
-        (job["id"], job["kind"], job["state"], f"{job['progress']['done']}/{job['progress']['total']}") for job in found
-    ]
-    print_table(("id", "kind", "state", "progress"), rows)
+    rows = [(job["id"], job["kind"], job.get("collection") or "–", job["state"], _how_far(job)) for job in found]
+    print_table(("id", "kind", "collection", "state", "progress"), rows)
 
 
 @app.command()
@@ -38,7 +41,27 @@ def show(id: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption =
     if as_json:
         print_json(job)
     else:
-        print_table(("field", "value"), list(job.items()))
+        print_table(("field", "value"), list(_facts(job)))
+
+
+def _how_far(job: JobJson) -> str:
+    return f"{job['progress']['done']}/{job['progress']['total']}"
+
+
+def _facts(job: JobJson) -> Iterator[tuple[str, object]]:
+    """A job as rows; what a part of it holds is a row each."""
+    for name, value in job.items():
+        if name == "progress":
+            progress = job["progress"]
+            yield "progress", _how_far(job)
+            if (rate := progress.get("per_second")) is not None:
+                yield "a second", rate
+            if (left := progress.get("seconds_left")) is not None:
+                yield "time left", str(datetime.timedelta(seconds=round(left)))
+        elif isinstance(value, dict):
+            yield from ((f"{name}: {part}".replace("_", " "), inner) for part, inner in value.items())
+        else:
+            yield name, value
 
 
 @app.command()

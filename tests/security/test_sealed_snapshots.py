@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import stat
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,27 @@ def test_a_snapshot_that_does_not_get_finished_leaves_the_old_one(snapshots, col
         snapshots.save(collection, torn())
     assert read(snapshots, collection) == b"".join(CONTENT)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_on_a_full_disk_the_old_one_stays_and_the_next_is_written_once_there_is_room(keyring, collection, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("left out: a file system cannot be mounted here")
+    try:
+        snapshots = SealedSnapshots(small / "snapshots", keyring)
+        snapshots.save(collection, CONTENT)
+        with pytest.raises(StorageFull):
+            snapshots.save(collection, [b"x" * 1_000_000] * 3)
+        assert read(snapshots, collection) == b"".join(CONTENT)
+        assert len(list((small / "snapshots").iterdir())) == 1, (
+            "what was half written is gone, so the room is free again"
+        )
+
+        snapshots.save(collection, CONTENT[:1])
+        assert read(snapshots, collection) == CONTENT[0]
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
 
 
 def test_what_a_crash_left_half_written_is_swept_away(snapshots, keyring, path):
