@@ -84,7 +84,7 @@ class OpenVinoRuntime:
             compiled = self._core.compile_model(self._core.read_model(io.BytesIO(model)), "CPU", self._config)
             names = [tuple(output.names) for output in compiled.outputs]
             requests = [compiled.create_infer_request() for _ in range(self._threads)]
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:  # the latter of its own words about damaged names
             raise BadModel(f"OpenVINO cannot compile the model {name!r}") from error
         return _OpenVinoNetwork(requests, names)
 

@@ -20,7 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -154,7 +154,7 @@ def main() -> None:
             print(f"go on with --begin {next_one}", file=sys.stderr)
         finally:
             services.close()
-    text = json.dumps({"begin": asked.begin, "next": next_one, **asdict(report)}, indent=2)
+    text = json.dumps({"begin": asked.begin, "next": next_one, **vars(report)}, indent=2)
     if asked.out is not None:
         asked.out.write_text(text + "\n")
     print(text)

@@ -26,6 +26,7 @@ from api.picture_sources import open_source
 from embedder.bundles import read_manifest
 from embedder.images import ImageLimits, decode_image
 from embedder.onnx_files import simplify
+from embedder.runtime import Runtime, open_runtime
 from lookalike.bulk import Unreadable
 from lookalike.errors import LookalikeError
 from security.backup_file import END_MAGIC, FORMAT, MAGIC, Statement, check_backup
@@ -147,13 +148,19 @@ def read_manifest_text(data: bytes) -> None:
         read_manifest(data)
 
 
+@functools.cache
+def opened(runtime: str) -> Runtime:
+    return open_runtime(runtime)
+
+
 def networks() -> list[bytes]:
     return [channel_means().SerializeToString()]
 
 
 def read_network(data: bytes) -> None:
     with suppress(LookalikeError):
-        simplify(data, {0: "N"})
+        for runtime in ("openvino", "onnxruntime"):
+            opened(runtime).load(simplify(data, {0: "N"}), "fuzzed")
 
 
 def archives() -> list[bytes]:
