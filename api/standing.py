@@ -6,6 +6,7 @@ last value can fire, and the other figures are still told.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -54,18 +55,15 @@ class Standing(Collector):
 
     def _certificates(self) -> Iterator[GaugeMetricFamily]:
         for which, file in self._files.items():
-            try:
+            begin = end = None
+            with contextlib.suppress(OSError, LookalikeError):  # of no certificate; the one before may be served still
                 begin, end = validity(file.read_bytes())
-            except (OSError, LookalikeError):
-                continue
             if which == "certificate" and self.served is not None:
                 end = self.served()
-            yield _gauge(
-                f"lookalike_{which}_not_before_seconds", f"When the {which} begins, in Unix time", begin.timestamp()
-            )
-            yield _gauge(
-                f"lookalike_{which}_not_after_seconds", f"When the {which} ends, in Unix time", end.timestamp()
-            )
+            for word, verb, at in (("before", "begins", begin), ("after", "ends", end)):
+                if at is not None:
+                    meaning = f"When the {which} {verb}, in Unix time"
+                    yield _gauge(f"lookalike_{which}_not_{word}_seconds", meaning, at.timestamp())
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

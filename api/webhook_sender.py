@@ -72,11 +72,15 @@ class WebhookSender:
             thread.join(STOP_S)  # one that waits for a receiver that hangs is left to die with the process
 
     def _run(self) -> None:
+        told: str | None = None
         while not self._stop.is_set():
             try:
                 self._look()
+                told = None
             except LookalikeError as error:
-                log.warning("webhooks cannot be read: %s", error.code)
+                if error.code != told:
+                    log.warning("webhooks cannot be read: %s", error.code)
+                told = error.code
             except Exception as error:  # the thread must outlive whatever it meets
                 log_failure("webhooks", error, "-")
             self._stop.wait(10 * LOOK_EVERY_S)
@@ -122,12 +126,14 @@ class _Receiver:
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop`, or until the receiver is deleted."""
-        there = True
+        there, told = True, ""
         while there and not stop.wait(LOOK_EVERY_S):
             try:
-                there = self.step(stop)
+                there, told = self.step(stop), ""
             except LookalikeError as error:
-                log.warning("events wait for webhook %s: %s", self.webhook.id, error.code)
+                if error.code != told:
+                    log.warning("events wait for webhook %s: %s", self.webhook.id, error.code)
+                told = error.code
                 stop.wait(10 * LOOK_EVERY_S)
             except Exception as error:  # the thread must outlive whatever it meets
                 log_failure("webhook", error, "-")

@@ -90,18 +90,11 @@ class Connection(httpx.BaseTransport):
 
 
 @dataclass(frozen=True)
-class Real:
-    """The real services over a data folder of their own, and a client for each key, token and certificate.
-
-    issuer: whose tokens they take, its keys in a file; authority: of client certificates; map: the file of both.
-    """
+class Served:
+    """The real services over a data folder of their own, and a client for each key."""
 
     services: Services
     transport: InProcessTransport
-    issuer: Issuer
-    authority: Authority
-    showing: Showing
-    map: Path
 
     def client(self, *grants: Grant) -> httpx.Client:
         """A client with a fresh key that holds these grants."""
@@ -111,6 +104,19 @@ class Real:
         """A client with a key or a token."""
         headers["authorization"] = f"Bearer {secret}"
         return httpx.Client(transport=self.transport, base_url="http://edge", headers=headers)
+
+
+@dataclass(frozen=True)
+class Real(Served):
+    """With a client for each token and certificate.
+
+    issuer: whose tokens they take, its keys in a file; authority: of client certificates; map: the file of both.
+    """
+
+    issuer: Issuer
+    authority: Authority
+    showing: Showing
+    map: Path
 
     def bearer(self, *grants: Grant, subject: str = "ann") -> httpx.Client:
         """A client with a token whose groups are given these grants by the map."""

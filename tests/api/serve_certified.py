@@ -27,9 +27,15 @@ from tests.security.memory_rows import MemoryRows
 def main() -> None:
     folder = Path(sys.argv[1])
     overrides = dict(item.split("=", 1) for item in sys.argv[2:])
-    named = {"tls_client_ca": folder / "clients.crt", "identity_map": folder / "map.toml"}
+    identity = certificates(folder)
+    named = {
+        "tls_client_ca": folder / "clients.crt",
+        "identity_map": folder / "map.toml",
+        "tls_certificate": identity.certificate,
+        "tls_key": identity.key,
+    }
     services = doubles.services(folder, **{"port": 0, **named, **overrides})
-    rows, settings, identity = MemoryRows(), services.settings, certificates(folder)
+    rows, settings = MemoryRows(), services.settings
     keyring = open_key_ring("file:root.key", folder, rows)
     audit = SealedAuditLog(rows, keyring)
     api_keys = ApiKeys(rows, keyring, audit)

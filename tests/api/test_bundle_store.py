@@ -18,7 +18,7 @@ from embedder.bundles import parts_named, read_export
 from lookalike.domain import Grant
 from lookalike.settings import Settings
 from security.bundle_file import Maker, new_maker, read_maker, write_bundle
-from tests.api.conftest import Real
+from tests.api.conftest import Served
 from tests.embedder.pictures import encoded, scene
 from tests.embedder.small_bundles import bundle_fields, export, face_fields
 
@@ -40,16 +40,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory, maker: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def shared(settings: Settings) -> Iterator[Real]:
+def shared(settings: Settings) -> Iterator[Served]:
     made = open_services(settings, live=True)
     transport = InProcessTransport(create_app(made))
-    yield Real(made, transport)
+    yield Served(made, transport)
     transport.close()
     made.close()
 
 
 @pytest.fixture
-def service(shared: Real) -> Iterator[Real]:
+def service(shared: Served) -> Iterator[Served]:
     """The service as at its first start: no collection and no bundle."""
     yield shared
     client = shared.client(Grant("admin"))
@@ -63,7 +63,7 @@ def service(shared: Real) -> Iterator[Real]:
 
 
 @pytest.fixture
-def admin(service: Real) -> httpx.Client:
+def admin(service: Served) -> httpx.Client:
     return service.client(Grant("admin"))
 
 

@@ -142,7 +142,7 @@ def test_after_a_bad_pair_a_good_one_is_taken_up_and_both_stand_in_the_log(servi
     service.process.send_signal(signal.SIGTERM)
     service.process.communicate(timeout=60)
     log = service.log.read_text()
-    events = [json.loads(line)["event"] for line in log.splitlines()]
+    events = [json.loads(line)["message"] for line in log.splitlines()]
     said = [event for event in events if "TLS certificate" in event]
     assert [event.partition(":")[0] for event in said[:1]] == ["a new TLS certificate is refused"]
     assert said[-1].startswith("a new TLS certificate is served, until ")

@@ -102,5 +102,5 @@ def test_a_right_that_was_lost_is_missed_in_a_replay_too(services, admin, monkey
     from security.rbac import principal_for
 
     create(admin, "a", "k")
-    monkeypatch.setattr(services.api_keys, "authenticate", lambda _: principal_for("key-admin", [Grant("viewer")]))
+    monkeypatch.setattr(services.identities, "authenticate", lambda _: principal_for("key-admin", [Grant("viewer")]))
     assert create(admin, "a", "k").status_code == 403

@@ -163,7 +163,7 @@ def test_names_keys_and_pictures_of_requests_that_fail_are_nowhere_in_the_log(
 ) -> None:
     written, word = io.StringIO(), f"canary-{secrets.token_hex(8)}"
     client, name = real.client(Grant("admin")), f"canary-{secrets.token_hex(8)}"
-    photo, key = portraits["obama.jpg"], client.headers["x-api-key"]
+    photo, key = portraits["obama.jpg"], client.headers["authorization"].removeprefix("Bearer ")
     start_logging("debug", form, written)
 
     assert client.post("/v1/collections", json={"name": name}).status_code == 201

@@ -29,6 +29,7 @@ CONDITIONAL = {
         for which in ("certificate", "authority")
         for end in ("not_before", "not_after")
     ),
+    "lookalike_certificate_refused",
     "lookalike_trace_spans",
 }
 """Told only where there is TLS, and where there are traces."""
@@ -122,7 +123,19 @@ def test_no_label_holds_what_somebody_chose(site, portraits: dict[str, bytes]) -
 
     assert subject not in text and name not in text and "canary" not in text.lower()
     labels = {label for family in told(client).values() for sample in family.samples for label in sample.labels}
-    assert labels == {"method", "route", "status", "stage", "answer", "version", "le", "queue", "kind", "outcome"}
+    assert labels == {
+        "method",
+        "route",
+        "status",
+        "stage",
+        "answer",
+        "version",
+        "le",
+        "queue",
+        "kind",
+        "outcome",
+        "reason",
+    }
 
 
 def documented() -> dict[str, tuple[str, str]]:

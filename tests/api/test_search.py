@@ -20,24 +20,24 @@ from lookalike.domain import Box, Grant
 from lookalike.errors import BadModel
 from lookalike.regions import overlap, windows
 from lookalike.settings import Settings
-from tests.api.conftest import ADMIN, Real
+from tests.api.conftest import ADMIN, Served
 from tests.embedder.pictures import encoded, scene
 from tests.embedder.small_models import write_image_model
 
 
 @pytest.fixture(scope="module")
-def with_pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+def with_pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("search")
     models = (write_image_model(folder / "first", 1), write_image_model(folder / "second", 2))
     made = open_services(Settings(data=folder / "data", image_models=models), live=True)
     transport = InProcessTransport(create_app(made))
-    yield Real(made, transport)
+    yield Served(made, transport)
     transport.close()
     made.close()
 
 
 @pytest.fixture
-def shop(with_pictures: Real) -> tuple[httpx.Client, str]:
+def shop(with_pictures: Served) -> tuple[httpx.Client, str]:
     """An admin's client, and the path of a collection of three things."""
     client = with_pictures.client(Grant("admin"))
     name = secrets.token_hex(6)

@@ -29,6 +29,11 @@ MAY_REACH = {
     "api/audit_receivers.py": "checkpoints go where LOOKALIKE_AUDIT_PUSH says",
     "api/audit_keeper.py": "catches what those receivers raise",
     "api/commands/doctor.py": "looks whether the port is free, and at the certificate shown there",
+    "api/webhook_calls.py": "events go to hosts that LOOKALIKE_WEBHOOK_HOSTS lists",
+    "api/traces.py": "spans go where LOOKALIKE_TRACES_URL says",
+    "embedder/video.py": "the camera that `lookalike watch` is given",
+    "index/elastic_tls.py": "how the cluster that LOOKALIKE_INDEX names is spoken to",
+    "security/issuer_http.py": "the identity provider that LOOKALIKE_OIDC_ISSUER names",
     "security/root_vault.py": "the root key's Vault, as LOOKALIKE_KEYS names it",
     "embedder/decoder_process.py": "a socket pair between processes of ours",
     "embedder/decoder_nursery.py": "the same",
@@ -60,6 +65,7 @@ RUNS_DATA = {
 MAY_RUN = {
     ("api/onprem.py", "ctypes.CDLL"): "the C library of this process: core dumps off",
     ("embedder/sandbox.py", "ctypes.CDLL"): "the same: prctl",
+    ("index/heap.py", "ctypes.CDLL"): "the same: malloc_trim",
     ("api/demo_pictures.py", "tarfile.open"): "reads members of an archive that is pinned by hash, and unpacks nothing",
 }
 MAY_PARSE_XML = {

@@ -129,7 +129,7 @@ def posts() -> list[str]:
     return [r.path for r in found if isinstance(r, APIRoute) and "POST" in r.methods and r.path != SIGN_IN]
 
 
-NOBODY = dict.fromkeys(("collection", "subject", "sample", "unknown", "id"), "nobody")
+NOBODY = dict.fromkeys(("collection", "subject", "sample", "unknown", "pending", "id"), "nobody")
 
 
 @pytest.mark.parametrize("path", posts())

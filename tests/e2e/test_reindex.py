@@ -102,7 +102,7 @@ def test_the_command_does_it_without_a_service(installation, portraits, album) -
     assert installation.json("reindex", "staff", "--promote")["model"] == "sface"
     assert installation.json("reindex", "staff", "--rollback")["model"] == "sface-int8"
     refused = installation.command("reindex", "staff", "--index", "nonsense:")
-    assert refused.returncode == 1 and "exact:, faiss:" in refused.stderr
+    assert refused.returncode == 1 and "exact:, faiss+disk:, faiss:" in refused.stderr
     assert installation.json("jobs", "list")["items"][0]["state"] == "done"
     faces = {m["name"] for m in installation.json("models", "list")["items"] if m["kind"] == "face"}
     assert faces == {"sface-int8", "sface"}
