@@ -178,11 +178,12 @@ BARS = (
         (
             "security/test_tokens.py::test_a_key_revoked_here_is_refused_at_once_and_one_revoked_elsewhere_within_a_second",
             "security/test_sigv4.py::test_a_pair_revoked_elsewhere_signs_for_a_second_at_most",
+            "api/test_identity.py::test_a_block_by_one_replica_holds_on_another_within_a_second",
             "console/test_sessions.py::test_a_revoked_key_ends_its_sessions_at_once",
             "e2e/test_main_job.py::test_who_has_no_key_or_a_revoked_one_is_turned_away",
         ),
     ),
-    Bar("tokens", "hostile JWTs refused", why="this version takes no access tokens"),
+    Bar("tokens", "hostile JWTs refused", ("security/test_access_tokens.py", "security/test_issuer.py")),
     Bar(
         "TLS",
         "1.3 by default, 1.2 with ECDHE-AEAD by choice; plaintext off loopback refused",
@@ -196,7 +197,7 @@ BARS = (
     Bar(
         "TLS reload",
         "certificate reloaded in 5 s with no dropped request; a bad pair keeps the old one",
-        why="this version reads a certificate at its start alone",
+        ("security/test_tls_reload.py", "api/test_certificate_watch.py"),
     ),
     Bar(
         "input",
@@ -283,7 +284,7 @@ BARS = (
         "installs with --require-hashes; container: not root, read-only, no capabilities",
         ("deploy/test_compose.py", "deploy/test_install.py"),
     ),
-    Bar("bill of materials", "SBOM equals what is installed", why="this version has no bill of materials"),
+    Bar("bill of materials", "SBOM equals what is installed", ("supply/test_inventory.py",)),
     Bar("way out", "no packet sent out", ("deploy/test_onprem.py",)),
 )
 """The table, row by row; a row with several promises is several bars."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -209,6 +209,3 @@ def require_av() -> ModuleType:
     module: ModuleType = av
     return module
 
-
-ReadFrames = Callable[[], Iterator[Frame | None]]
-"""What gives the frames of one source."""
