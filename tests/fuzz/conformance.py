@@ -63,6 +63,7 @@ def service(folder: Path) -> Iterator[tuple[httpx.Client, dict[str, Any]]]:
     services = open_services(Settings(data=folder, max_refused_per_minute=1_000_000), live=True)
     try:
         app = create_app(services)
+        app.state.streams.end()  # each begins as ever, and ends at once instead of when its listener leaves
         key = services.api_keys.create(principal_for("local:test", [Grant("admin")]), "all", (Grant("admin"),)).key
         transport = InProcessTransport(app)
         with httpx.Client(transport=transport, base_url="http://edge", headers={"x-api-key": key}) as client:
