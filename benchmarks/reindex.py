@@ -317,6 +317,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1500)
     parser.add_argument("--folder", type=Path, help="keep everything there, and go on with what is there")
     parser.add_argument("--block", type=int, default=0, help="crops of the job between turns; a twentieth by default")
+    parser.add_argument("--beside-only", action="store_true", help="leave out what is measured alone")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path)
@@ -331,8 +332,12 @@ def main() -> None:
         print(f"{services.gallery.collection(caller(), COLLECTION).samples:,} samples are enrolled", flush=True)
         here = services.answers.collection(COLLECTION).space.model
         there = NEW if here == OLD else OLD
-        figures = {"alone": alone(services, there, asked.block or max(BATCH, asked.samples // 20))}
-        print(json.dumps(figures, indent=2), flush=True)
+        figures: dict[str, object] = {}
+        if asked.beside_only:
+            here, there = there, here  # beside load it goes to `here`
+        else:
+            figures["alone"] = alone(services, there, asked.block or max(BATCH, asked.samples // 20))
+            print(json.dumps(figures, indent=2), flush=True)
         encoder, crops = services.models.encoder(services.models.space(Kind.FACE, here)), some_crops(services)
         began = 0.0
         for _ in range(2):  # the first one warms up
