@@ -208,4 +208,3 @@ def require_av() -> ModuleType:
         raise BadSettings("videos need the extra: pip install 'lookalike[cameras]'") from error
     module: ModuleType = av
     return module
-
