@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -45,7 +46,7 @@ class SubjectOut(BaseModel):
 
     @classmethod
     def of(cls, subject: domain.Subject) -> SubjectOut:
-        return cls(**_subject(subject))  # type: ignore[arg-type]
+        return cls(**_subject(subject))
 
 
 class SampleOut(BaseModel):
@@ -71,7 +72,7 @@ class SubjectWithSamples(SubjectOut):
 
     @classmethod
     def joined(cls, subject: domain.Subject, samples: Sequence[domain.Sample]) -> SubjectWithSamples:
-        return cls(**_subject(subject), samples=[SampleOut.of(sample) for sample in samples])  # type: ignore[arg-type]
+        return cls(**_subject(subject), samples=[SampleOut.of(sample) for sample in samples])
 
 
 class SubjectList(BaseModel):
@@ -81,7 +82,19 @@ class SubjectList(BaseModel):
     next_cursor: str | None
 
 
-def _subject(subject: domain.Subject) -> dict[str, object]:
+class _Subject(TypedDict):
+    """What both ways of showing a subject have in common."""
+
+    id: str
+    metadata: dict[str, str]
+    consent: ConsentOut | None
+    valid_from: str | None
+    valid_until: str | None
+    created_at: str
+    updated_at: str
+
+
+def _subject(subject: domain.Subject) -> _Subject:
     consent = subject.consent
     return {
         "id": subject.id,

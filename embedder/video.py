@@ -14,13 +14,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
+import numpy as np
 
 from embedder.images import ImageLimits, decode_image
 from lookalike.domain import Pixels
 from lookalike.errors import BadSettings, ImageTooLarge, LookalikeError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 CONNECT_S = 10.0
 SILENT_S = 10.0
@@ -182,22 +187,22 @@ class Camera:
         return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc}"))
 
 
-def _decoded(container: object, fps: float) -> Iterator[Frame]:
+def _decoded(container: InputContainer, fps: float) -> Iterator[Frame]:
     """The first video stream's frames, at most so many a second by their own times."""
-    video = next(iter(container.streams.video), None)  # type: ignore[attr-defined]
+    video = next(iter(container.streams.video), None)
     if video is None:
         raise CameraUnavailable("it holds no video")
     if video.codec_context.width * video.codec_context.height > MAX_PIXELS:
         raise ImageTooLarge(f"a video of at most {MAX_PIXELS} pixels a frame is allowed")
     video.thread_type = "NONE"  # one camera is to take one core at most
     due, untimed = 0.0, 0
-    for frame in container.decode(video):  # type: ignore[attr-defined]
+    for frame in container.decode(video):
         at = frame.time if frame.time is not None else untimed / float(video.average_rate or 25)
         untimed += 1
         if at + 1e-6 < due:
             continue
         due = max(due + 1 / fps, at)
-        yield Frame(frame.to_ndarray(format="rgb24"), at)
+        yield Frame(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), at)
 
 
 def require_av() -> ModuleType:

@@ -15,13 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from cryptography import x509
 
 from lookalike.errors import BadSettings, InvalidInput, Unauthenticated
 from security.identity_map import CertificateNames, names_of
 from security.watched_file import WatchedFile
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 
 MAX_CERTIFICATE: Final = 65_536
 _MAX_KEPT: Final = 1000
@@ -185,6 +188,7 @@ def _split(text: bytes) -> list[x509.CertificateRevocationList]:
 
 def _signed(revocations: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
     try:
-        return revocations.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+        # An authority whose key signs nothing is a TypeError, and has signed nothing.
+        return revocations.is_signature_valid(cast("CertificateIssuerPublicKeyTypes", authority.public_key()))
     except (TypeError, ValueError):
         return False

@@ -9,7 +9,7 @@ Source: RFC 7517, RFC 7518, RFC 8037.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,13 @@ ALGORITHMS: Mapping[str, type[PublicKey]] = {
     "EdDSA": Ed25519PublicKey,
 }
 """What a token may be signed with, and by which kind of key; never none, and never a shared secret."""
+
+READERS: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "RSA": RSAAlgorithm.from_jwk,
+    "EC": ECAlgorithm.from_jwk,
+    "OKP": OKPAlgorithm.from_jwk,
+}
+"""What reads a key, by the kind that it says it is."""
 
 MAX_BYTES = 256_000
 MAX_KEYS = 100
@@ -99,11 +106,11 @@ def _read(held: object) -> IssuerKey | None:
 
 
 def _public(held: dict[str, Any]) -> PublicKey | None:
-    reader = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}.get(str(held.get("kty")))
-    if reader is None:
+    read = READERS.get(str(held.get("kty")))
+    if read is None:
         return None
     try:
-        key = reader.from_jwk(held)  # type: ignore[attr-defined]
+        key = read(held)
     except (PyJWTError, ValueError, TypeError, KeyError, AttributeError):
         return None
     if isinstance(key, RSAPublicKey):
