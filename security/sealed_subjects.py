@@ -49,14 +49,7 @@ class SealedSubjects(SealedCollections):
                 row, stored = self._sealer.changed_subject(there, replace(subject, consent=consent), now)
                 overwrites = replace(stored, updated_at=before.updated_at) != before
 
-            def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row, there, unchanged=True)
-                if overwrites:
-                    require_free(rows, collection.id, row.key)
-                rows.put_subject(row)
-                note(rows)
-
-            self._rows.write(put)
+            self._replace(collection, there, row, note, overwrites=overwrites)
             return stored
 
         return until_unmoved(attempt)
@@ -78,14 +71,7 @@ class SealedSubjects(SealedCollections):
                 raise SubjectNotFound("there is no such subject")
             row, stored = self._sealer.changed_subject(there, change(self._sealer.open_subject(there)), self._clock())
 
-            def put(rows: RowWriter) -> None:
-                self._require_unmoved(rows, collection, row, there, unchanged=True)
-                if overwrites:
-                    require_free(rows, collection.id, row.key)
-                rows.put_subject(row)
-                note(rows)
-
-            self._rows.write(put)
+            self._replace(collection, there, row, note, overwrites=overwrites)
             return stored
 
         return until_unmoved(attempt)
@@ -183,6 +169,26 @@ class SealedSubjects(SealedCollections):
     def _find(self, collection: Collection, subject_id: str) -> SubjectRow | None:
         lookup = self._sealer.subject_lookup(collection, subject_id)
         return self._rows.read().subject_by_lookup(collection.id, lookup)
+
+    def _replace(
+        self,
+        collection: Collection,
+        there: SubjectRow | None,
+        row: SubjectRow,
+        note: Callable[[RowWriter], int],
+        *,
+        overwrites: bool,
+    ) -> None:
+        """Put a row where the one of before, or none, still is, with its audit entry. Raises: KeyMoved, LegalHold."""
+
+        def put(rows: RowWriter) -> None:
+            self._require_unmoved(rows, collection, row, there, unchanged=True)
+            if overwrites:
+                require_free(rows, collection.id, row.key)
+            rows.put_subject(row)
+            note(rows)
+
+        self._rows.write(put)
 
     def _require_unmoved(
         self,
